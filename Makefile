@@ -1,0 +1,119 @@
+# actscope. `make help` lists the targets; DESIGN of the tree is in docs/architecture.md.
+#
+# Settings:  CUDA=0        leave the CUDA backend out although nvcc is there
+#            CRITERION=DIR Criterion from DIR/include and DIR/lib instead of the system's
+#            DEPS=DIR      cJSON and libzip from DIR/include and DIR/lib (default: .deps if it is there)
+#            PREFIX=DIR    where `make install` puts things (default /usr/local)
+#            V=1           show the commands
+
+VERSION  := $(shell sed -n 's/.*VERSION_STRING "\(.*\)".*/\1/p' include/actscope.h)
+SOVERSION := $(firstword $(subst ., ,$(VERSION)))
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+B        := build
+Q        := $(if $(V),,@)
+say       = $(if $(V),,@printf '  %-8s %s\n' "$(1)" "$(2)")
+
+CC       ?= cc
+CXX      ?= c++
+AR       ?= ar
+OPT      ?= -O2 -g
+WARN     := -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-pragmas
+DEFS     := -D_GNU_SOURCE -Iinclude -Ihost
+CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) $(DEFS) -fPIC -fvisibility=hidden -fopenmp -fno-strict-aliasing -MMD -MP $(CFLAGS)
+
+# ---- What this machine has -----------------------------------------------------------------------------------------
+MACHINE  := $(shell uname -m)
+NVCC     := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
+DEPS     ?= $(wildcard .deps)
+DEPFLAGS := $(if $(DEPS),-I$(DEPS)/include)
+DEPLIBS  := $(if $(DEPS),-L$(DEPS)/lib -Wl,-rpath,$(abspath $(DEPS))/lib)
+has_header = $(shell printf '\043include <%s>\n' '$(1)' | $(CC) $(DEPFLAGS) -E - >/dev/null 2>&1 && echo yes)
+HAVE_CJSON := $(call has_header,cjson/cJSON.h)
+HAVE_ZIP   := $(call has_header,zip.h)
+IOLIBS   := $(DEPLIBS) $(if $(HAVE_CJSON),-lcjson) $(if $(HAVE_ZIP),-lzip)
+IODEFS   := $(DEPFLAGS) $(if $(HAVE_ZIP),-DACTSCOPE_HAVE_ZIP)
+CRITERION ?= $(wildcard .deps/criterion)
+CRITFLAGS := $(if $(CRITERION),-I$(CRITERION)/include -Wno-unused-parameter)
+CRITLIBS  := $(if $(CRITERION),-L$(CRITERION)/lib -Wl,-rpath,$(abspath $(CRITERION))/lib) -lcriterion
+
+# ---- Sources -------------------------------------------------------------------------------------------------------
+# host/cpu/simd is built once for each instruction set; the table that matches the processor is taken at run time.
+LIB_C    := $(wildcard host/*.c host/core/*.c host/cpu/*.c host/analysis/*.c)
+SIMD_C   := $(wildcard host/cpu/simd/*.c)
+APP_C    := $(wildcard host/io/*.c host/report/*.c)
+CLI_C    := $(wildcard host/cli/*.c)
+BENCH_C  := $(wildcard bench/*.c)
+ifneq ($(filter x86_64 amd64,$(MACHINE)),)
+ISAS     := baseline avx2 avx512
+else
+ISAS     := baseline
+endif
+ISA_baseline :=
+ISA_avx2     := -march=x86-64-v3
+ISA_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
+SIMDFLAGS := -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -ffp-contract=fast -Wno-psabi
+
+LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
+APP_O    := $(APP_C:%.c=$(B)/obj/%.o)
+CLI_O    := $(CLI_C:%.c=$(B)/obj/%.o)
+BENCH_O  := $(BENCH_C:%.c=$(B)/obj/%.o)
+LIBS     := -lm -lpthread
+
+.DEFAULT_GOAL := all
+.PHONY: all found help clean
+
+## all: library, build/actscope and build/actscope-bench (the default)
+all: found $(B)/libactscope.a $(B)/libactscope.so $(B)/actscope $(if $(BENCH_C),$(B)/actscope-bench)
+
+found:
+	@echo "actscope $(VERSION): $$($(CC) --version | head -n 1)"
+	@echo "  backends   cpu ($(ISAS))$(if $(NVCC),$(if $(CUDA_O), and cuda), no nvcc: CPU backend alone)"
+	@echo "  readers    npy$(if $(HAVE_CJSON), safetensors)$(if $(HAVE_ZIP), npz)$(if $(HAVE_ZIP),,; no libzip: .npz is refused)"
+	@$(if $(HAVE_CJSON),true,echo "  missing    cJSON (Debian: libcjson-dev)"; exit 1)
+
+## help: this list
+help:
+	@echo "actscope $(VERSION)"; sed -n 's/^## \([^:]*\): \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-28s %s\n", $$1, $$2}'
+
+# ---- Building ------------------------------------------------------------------------------------------------------
+$(B)/obj/host/io/%.o $(B)/obj/host/report/%.o $(B)/obj/host/cli/%.o: DEFS += $(IODEFS)
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+define isa_rule
+$(B)/obj/%.$(1).o: %.c Makefile
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$< ($(1)))
+	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(SIMDFLAGS) $$(ISA_$(1)) -DACTSCOPE_ISA=$(1) -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+$(B)/libactscope.a: $(LIB_O)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/libactscope.so.$(VERSION): $(LIB_O)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -fopenmp -Wl,-soname,libactscope.so.$(SOVERSION) $^ -o $@ $(LIBS)
+$(B)/libactscope.so: $(B)/libactscope.so.$(VERSION)
+	$(Q)ln -sf libactscope.so.$(VERSION) $(B)/libactscope.so.$(SOVERSION) && ln -sf libactscope.so.$(VERSION) $@
+
+$(B)/actscope: $(CLI_O) $(APP_O) $(B)/libactscope.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
+
+$(B)/actscope-bench: $(BENCH_O) $(APP_O) $(B)/libactscope.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+include $(wildcard mk/*.mk)
+
+## clean: remove build/
+clean:
+	$(Q)rm -rf $(B)

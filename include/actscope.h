@@ -1,0 +1,404 @@
+/* actscope.h - what flows through a neural network while it trains.
+ *
+ * Introduction
+ *   actscope measures tensors of activations or gradients: moments and special values, quantiles, entropy, distinct
+ *   values, dead and constant features, correlations between all pairs of features, and the rank of their correlation
+ *   matrix. It never stores that matrix, and it never uses more working memory than the caller allows.
+ *
+ *   A tensor of shape [N, ...] holds N samples (axis 0) of D features (the other axes, flattened): [128, 512, 4, 4] is
+ *   N = 128, D = 8192. With `channels` set, the features are axis 1 and every other axis counts as samples.
+ *
+ *   Three ways in, from simple to complete:
+ *     actscope_analyze()                       one tensor, one call, one report
+ *     actscope_plan_create() .. _enqueue() ..  many layers, decided once, run often, inside one workspace
+ *     the program `actscope report FILE`       no code at all
+ *
+ * Rules that hold for every function
+ *   - Functions return an actscope_status; ACTSCOPE_OK is 0 and the numbers never change. The text of the last failure
+ *     on the calling thread is actscope_last_error(). The library never prints, exits or raises a signal.
+ *   - Counts and indices are 64 bits wide. Strides are in elements, as in DLPack, and may be zero or negative.
+ *   - A number that does not exist (the variance of one value, the mean |r| of one feature) is NaN in a report.
+ *   - Streams come last and are `struct CUstream_st *`, which is cudaStream_t: no CUDA header is needed here.
+ *   - A handle belongs to one thread at a time; different handles may be used by different threads at once.
+ *   - Results are deterministic: the same input, options and device give the same bits, however many threads run.
+ *     Integer results (counts, histograms, distinct states, pair indices) are the same bits on every backend.
+ *
+ * This header compiles alone as C99, C11 and C++11.
+ */
+#ifndef ACTSCOPE_H
+#define ACTSCOPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ACTSCOPE_API __attribute__((visibility("default")))
+#else
+#define ACTSCOPE_API
+#endif
+
+struct CUstream_st; /* cudaStream_t is a pointer to this */
+
+/* ---- Version ----------------------------------------------------------------------------------------------------- */
+
+#define ACTSCOPE_VERSION_MAJOR 0
+#define ACTSCOPE_VERSION_MINOR 1
+#define ACTSCOPE_VERSION_PATCH 0
+#define ACTSCOPE_VERSION_STRING "0.1.0"
+
+/* The version of the library that is running, "MAJOR.MINOR.PATCH". Never NULL. */
+ACTSCOPE_API const char *actscope_version(void);
+
+/* ---- Status and errors ------------------------------------------------------------------------------------------- */
+
+typedef enum actscope_status {
+  ACTSCOPE_OK = 0,
+  ACTSCOPE_INVALID_ARGUMENT = 1,    /* a NULL, a shape, an option outside its range */
+  ACTSCOPE_UNSUPPORTED = 2,         /* well-formed, but this build or device cannot do it */
+  ACTSCOPE_OUT_OF_MEMORY = 3,       /* the system or the device refused an allocation */
+  ACTSCOPE_BUDGET_TOO_SMALL = 4,    /* no method fits memory_budget; actscope_minimum_budget() names what would */
+  ACTSCOPE_WORKSPACE_TOO_SMALL = 5, /* the caller's workspace is smaller than actscope_plan_workspace() asked for */
+  ACTSCOPE_NOT_READY = 6,           /* enqueued work has not finished yet, or nothing was enqueued */
+  ACTSCOPE_NO_DEVICE = 7,           /* the requested device is not there */
+  ACTSCOPE_DEVICE_ERROR = 8,        /* the device reported an execution error; the text names the layer */
+  ACTSCOPE_INTERNAL = 9             /* a bug in actscope; please report the text */
+} actscope_status;
+
+/* The constant's name, "ACTSCOPE_OK" and so on; "ACTSCOPE_STATUS_UNKNOWN" for any other number. Never NULL. */
+ACTSCOPE_API const char *actscope_status_name(actscope_status status);
+
+/* What went wrong in the last failing call on this thread, one line without a newline; "" if nothing did.
+ * The text stays valid until the next actscope call on this thread. */
+ACTSCOPE_API const char *actscope_last_error(void);
+
+/* ---- Tensors ----------------------------------------------------------------------------------------------------- */
+
+typedef enum actscope_dtype {
+  ACTSCOPE_FLOAT32 = 0,
+  ACTSCOPE_FLOAT16 = 1,
+  ACTSCOPE_BFLOAT16 = 2,
+  ACTSCOPE_FLOAT8_E4M3 = 3, /* the "fn" variant of OCP: no infinities, NaN is 0x7f and 0xff */
+  ACTSCOPE_FLOAT8_E5M2 = 4,
+  ACTSCOPE_FLOAT64 = 5
+} actscope_dtype;
+
+/* "float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "float64"; "unknown" for any other number. */
+ACTSCOPE_API const char *actscope_dtype_name(actscope_dtype dtype);
+
+/* Bytes of one element: 4, 2, 2, 1, 1, 8; 0 for any other number. */
+ACTSCOPE_API size_t actscope_dtype_size(actscope_dtype dtype);
+
+#define ACTSCOPE_MAX_DIMS 16
+
+/* A view of the caller's data. Nothing is copied; the data must stay valid and unchanged until the work that reads it
+ * has finished. Element (i0, i1, ...) lies at data[i0*strides[0] + i1*strides[1] + ...], in elements, not bytes.
+ * ndim 0 is one element; ndim 1 is N samples of one feature; an extent of 0 makes an empty tensor, which is valid. */
+typedef struct actscope_tensor {
+  const void *data;       /* NULL only where the tensor is empty, or to skip a layer in actscope_plan_enqueue() */
+  actscope_dtype dtype;
+  int32_t ndim;           /* 0 .. ACTSCOPE_MAX_DIMS */
+  const int64_t *shape;   /* ndim extents, each >= 0, their product below 2^62; may be NULL when ndim is 0 */
+  const int64_t *strides; /* ndim strides in elements; NULL means compact row-major */
+} actscope_tensor;
+
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
+
+typedef enum actscope_device {
+  ACTSCOPE_DEVICE_AUTO = 0, /* a usable GPU, else the CPU */
+  ACTSCOPE_DEVICE_CPU = 1,
+  ACTSCOPE_DEVICE_CUDA = 2
+} actscope_device;
+
+/* What to measure: a bit mask. ACTSCOPE_PROFILE is the three parts that one read of the tensor gives. */
+enum {
+  ACTSCOPE_MOMENTS = 1,   /* counts of special values, extrema, mean to kurtosis, norms */
+  ACTSCOPE_ENTROPY = 2,   /* entropy of |x| as a distribution over the elements */
+  ACTSCOPE_QUANTILES = 4, /* from the value histogram */
+  ACTSCOPE_PROFILE = 7,
+  ACTSCOPE_DISTINCT = 8,
+  ACTSCOPE_HEALTH = 16,
+  ACTSCOPE_CORRELATION = 32,
+  ACTSCOPE_RANK = 64,
+  ACTSCOPE_ALL = 127
+};
+
+/* Functionals of |r| beyond its mean, mean square and maximum, which always come: a bit mask. */
+enum {
+  ACTSCOPE_PAIRS_ABOVE = 1,     /* shares of pairs above the thresholds */
+  ACTSCOPE_PAIRS_HISTOGRAM = 2, /* 64 counts of |r| over [0, 1] */
+  ACTSCOPE_PAIRS_ALL = 3
+};
+
+typedef enum actscope_correlation_method {
+  ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13, else sampled */
+  ACTSCOPE_CORRELATION_EXACT = 1,   /* every pair of features */
+  ACTSCOPE_CORRELATION_SAMPLED = 2, /* `pairs` pairs without replacement, with a 95 % interval */
+  ACTSCOPE_CORRELATION_GRAM = 3     /* mean r^2 only, exactly, from the Gram matrix: no pairs at all */
+} actscope_correlation_method;
+
+typedef enum actscope_distinct_method {
+  ACTSCOPE_DISTINCT_AUTO = 0,  /* exact for 8- and 16-bit types and for up to 65,536 elements, else sketch */
+  ACTSCOPE_DISTINCT_EXACT = 1,
+  ACTSCOPE_DISTINCT_SKETCH = 2 /* 2^sketch_bits words of 32 bits; 8- and 16-bit types stay exact: they cost no more */
+} actscope_distinct_method;
+
+typedef enum actscope_precision {
+  ACTSCOPE_PRECISION_FP32 = 0, /* fp32 quality: three fp16 products on a GPU, fp32 on the CPU */
+  ACTSCOPE_PRECISION_FP16 = 1  /* one fp16 product on a GPU; the CPU stays at fp32 */
+} actscope_precision;
+
+typedef enum actscope_log_level {
+  ACTSCOPE_LOG_ERROR = 0,
+  ACTSCOPE_LOG_WARNING = 1,
+  ACTSCOPE_LOG_INFO = 2,
+  ACTSCOPE_LOG_DEBUG = 3
+} actscope_log_level;
+
+/* One line, without a newline. Called on the thread that called actscope, never from a worker. */
+typedef void (*actscope_log_function)(void *user, actscope_log_level level, const char *message);
+
+typedef struct actscope_options {
+  size_t size;                /* sizeof(actscope_options), set by actscope_options_init() */
+  actscope_device device;     /* AUTO */
+  int32_t device_index;       /* 0: which GPU */
+  int32_t threads;            /* 0: as many CPU threads as OpenMP would use */
+  uint64_t memory_budget;     /* 256 MiB: hard cap in bytes on working memory beside the input */
+  uint32_t statistics;        /* ACTSCOPE_ALL */
+  uint32_t pair_functionals;  /* ACTSCOPE_PAIRS_ALL */
+  actscope_correlation_method correlation; /* AUTO */
+  uint64_t pairs;             /* 0: 2^24, or every pair if there are fewer: pair budget of SAMPLED */
+  uint64_t seed;              /* 0: every random choice derives from it */
+  actscope_precision precision; /* FP32 */
+  actscope_distinct_method distinct; /* AUTO */
+  int32_t sketch_bits;        /* 12: 4 .. 18 */
+  int32_t channels;           /* 0; non-zero: features = axis 1, samples = all other axes together */
+  uint64_t large_tensor;      /* 10,000,000: warn from this many elements on */
+  actscope_log_function log;  /* NULL */
+  void *log_user;             /* handed to log */
+  actscope_log_level log_level; /* INFO: messages above it are not made */
+} actscope_options;
+
+/* Fills every field with the default above. */
+ACTSCOPE_API void actscope_options_init(actscope_options *options);
+
+/* ---- Reports ----------------------------------------------------------------------------------------------------- */
+
+#define ACTSCOPE_QUANTILE_COUNT 7
+#define ACTSCOPE_THRESHOLD_COUNT 5
+#define ACTSCOPE_PAIR_BINS 64
+
+/* The levels 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99 and the thresholds 0.5, 0.7, 0.9, 0.95, 0.99. */
+ACTSCOPE_API extern const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT];
+ACTSCOPE_API extern const double actscope_pair_thresholds[ACTSCOPE_THRESHOLD_COUNT];
+
+/* All numbers but the first five counts are over the finite values; zero, negative and subnormal count finite values. */
+typedef struct actscope_profile {
+  uint64_t count; /* elements */
+  uint64_t finite, nan, positive_inf, negative_inf;
+  uint64_t zero, negative, subnormal; /* -0 is a zero and not negative */
+  double min, max, mean;
+  double variance; /* unbiased, n - 1 */
+  double std;
+  double skewness; /* g1 = m3 / m2^1.5 */
+  double kurtosis; /* excess, g2 = m4 / m2^2 - 3 */
+  double abs_mean, abs_max, l2_norm;
+  double entropy; /* -sum p ln p with p = |x| / sum |x|, over ln n: 0 (one element holds all) .. 1 (all equal) */
+  double quantiles[ACTSCOPE_QUANTILE_COUNT]; /* the smallest v with at least q*n values <= v: exact for 8- and 16-bit
+                                                types, within 2^-8 relative for the others */
+} actscope_profile;
+
+typedef struct actscope_distinct {
+  actscope_distinct_method method; /* EXACT or SKETCH: what was done */
+  uint64_t count;                  /* -0 equals +0; all NaN are one value */
+  double relative_standard_error;  /* 0 when exact */
+  uint64_t lower, upper;           /* 95 % interval; both equal count when exact */
+  double redundancy;               /* 1 - count / elements */
+} actscope_distinct;
+
+/* Counts of features. */
+typedef struct actscope_health {
+  uint64_t constant;      /* all samples finite and equal */
+  uint64_t nonfinite;     /* at least one NaN or infinity */
+  uint64_t dead;          /* never above 1e-6 in absolute value */
+  double active_fraction; /* 1 - dead / features */
+} actscope_health;
+
+/* Over pairs of valid features: those neither constant nor non-finite. */
+typedef struct actscope_correlation {
+  actscope_correlation_method method; /* EXACT, SAMPLED or GRAM: what was done */
+  uint64_t pairs;          /* looked at; GRAM counts all of them */
+  uint64_t pairs_total;    /* valid_features * (valid_features - 1) / 2 */
+  uint64_t valid_features;
+  double mean_abs;         /* mean |r|; NaN for GRAM, and so are the fields below that need single pairs */
+  double mean_abs_ci95[2]; /* both equal mean_abs when EXACT */
+  double mean_square;      /* mean r^2 */
+  double max_abs;
+  double above[ACTSCOPE_THRESHOLD_COUNT];     /* share of pairs with |r| above the threshold */
+  uint64_t histogram[ACTSCOPE_PAIR_BINS];     /* |r| in [k/64, (k+1)/64); 1 falls in the last; all 0 when not asked */
+  double noise_floor;      /* E|r| of independent normal features: G((N-1)/2) / (sqrt(pi) G(N/2)) */
+  double adjusted_rms;     /* sqrt(max(0, (mean_square - 1/(N-1)) (N-1)/(N-2))): 0 for independent features */
+} actscope_correlation;
+
+/* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. */
+typedef struct actscope_rank {
+  double participation_ratio; /* 1 / sum p^2 */
+  double effective_rank;      /* exp(-sum p ln p) */
+} actscope_rank;
+
+/* Bits of actscope_layer_report.warnings; actscope_warning_text() puts them into words. */
+enum {
+  ACTSCOPE_WARN_LARGE_TENSOR = 1,      /* at least options.large_tensor elements */
+  ACTSCOPE_WARN_NONFINITE = 2,         /* NaN or infinities among the values */
+  ACTSCOPE_WARN_STRIPS = 4,            /* z-scores did not fit the budget: features in strips (slower, same result) */
+  ACTSCOPE_WARN_SAMPLED = 8,           /* AUTO chose SAMPLED */
+  ACTSCOPE_WARN_DISTINCT_PASSES = 16,  /* exact distinct needed several reads of the tensor to fit the budget */
+  ACTSCOPE_WARN_NO_EFFECTIVE_RANK = 32, /* its eigenvalues did not fit the budget: effective_rank is NaN */
+  ACTSCOPE_WARN_FEW_SAMPLES = 64,      /* N < 3: correlations do not exist or are all +-1 */
+  ACTSCOPE_WARN_NO_VALID_PAIR = 128,   /* fewer than two valid features */
+  ACTSCOPE_WARN_COUNT = 8
+};
+
+typedef struct actscope_layer_report {
+  actscope_status status;    /* why this layer has no numbers, or ACTSCOPE_OK */
+  uint32_t statistics;       /* bits of the sections that are filled; the others are zero */
+  uint32_t warnings;         /* ACTSCOPE_WARN_... */
+  actscope_dtype dtype;
+  uint64_t elements, samples, features;
+  double seconds;            /* time this layer took; on a GPU, where layers share launches, NaN */
+  actscope_profile profile;
+  actscope_distinct distinct;
+  actscope_health health;
+  actscope_correlation correlation;
+  actscope_rank rank;
+} actscope_layer_report;
+
+/* Puts warning number `bit` (0 .. ACTSCOPE_WARN_COUNT-1) of the report into words: at most `size` bytes with the
+ * terminating zero. Returns 1 if that warning is set, else 0 and an empty text. */
+ACTSCOPE_API int actscope_warning_text(const actscope_layer_report *report, int bit, char *text, size_t size);
+
+/* ---- The simple call --------------------------------------------------------------------------------------------- */
+
+/* Analyses one tensor in host memory and returns when the report is complete. options NULL means the defaults.
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, BUDGET_TOO_SMALL, NO_DEVICE, DEVICE_ERROR, UNSUPPORTED. */
+ACTSCOPE_API actscope_status actscope_analyze(const actscope_tensor *tensor, const actscope_options *options,
+                                              actscope_layer_report *report);
+
+/* ---- The plan ---------------------------------------------------------------------------------------------------- */
+
+/* One layer of the network: what is known before the first step. Names are copied. */
+typedef struct actscope_layer {
+  const char *name;     /* NULL: "layer K" */
+  actscope_dtype dtype;
+  int32_t ndim;         /* 0 .. ACTSCOPE_MAX_DIMS */
+  const int64_t *shape; /* copied */
+} actscope_layer;
+
+typedef struct actscope_plan actscope_plan;
+
+/* Decides, for all layers, what will be done and with how much memory; nothing runs and nothing is allocated but the
+ * plan itself (its size counts against the budget). Layers whose best method does not fit step down a ladder
+ * (features in strips, several passes, no effective rank), and their reports say so.
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, NO_DEVICE, UNSUPPORTED, BUDGET_TOO_SMALL (the text says which layer and the
+ * smallest budget that would do); *plan is then NULL. */
+ACTSCOPE_API actscope_status actscope_plan_create(actscope_plan **plan, const actscope_layer *layers, size_t count,
+                                                  const actscope_options *options);
+
+/* The smallest memory_budget with which actscope_plan_create() would succeed for these layers and options. */
+ACTSCOPE_API actscope_status actscope_minimum_budget(const actscope_layer *layers, size_t count,
+                                                     const actscope_options *options, uint64_t *bytes);
+
+/* The device the plan runs on, AUTO resolved: CPU or CUDA. plan must not be NULL. */
+ACTSCOPE_API actscope_device actscope_plan_device(const actscope_plan *plan);
+
+/* Bytes and alignment (a power of two) of the one workspace the plan needs; layers share it. A query of its own: it
+ * allocates nothing and is never a side effect of another call. Either pointer may be NULL. */
+ACTSCOPE_API actscope_status actscope_plan_workspace(const actscope_plan *plan, size_t *bytes, size_t *alignment);
+
+/* Lends the plan a workspace (host memory for a CPU plan, device memory for a CUDA plan) that stays the caller's and
+ * must outlive the plan or the next bind. Without one the plan allocates its own at the first enqueue.
+ * Errors: INVALID_ARGUMENT (NULL, misaligned), WORKSPACE_TOO_SMALL. */
+ACTSCOPE_API actscope_status actscope_plan_bind(actscope_plan *plan, void *workspace, size_t bytes);
+
+/* Measures tensors[0 .. count-1], which must have the dtypes and shapes of the plan's layers; strides are free. A
+ * tensor with data NULL (and elements) skips its layer this time: its last report stays. count must be the plan's.
+ * On a CUDA plan the work is put on `stream` and the call returns at once; the CPU backend has finished when it
+ * returns, and ignores `stream`. Reports of the previous enqueue are overwritten.
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY (first call without a bound workspace), DEVICE_ERROR. */
+ACTSCOPE_API actscope_status actscope_plan_enqueue(actscope_plan *plan, const actscope_tensor *tensors, size_t count,
+                                                   struct CUstream_st *stream);
+
+/* The same for one layer alone: for callers whose tensors do not all exist at once, such as a reader of files. */
+ACTSCOPE_API actscope_status actscope_plan_enqueue_layer(actscope_plan *plan, size_t layer,
+                                                         const actscope_tensor *tensor, struct CUstream_st *stream);
+
+/* ACTSCOPE_OK when everything enqueued has finished, NOT_READY while it runs or if nothing was enqueued, DEVICE_ERROR
+ * when it failed. Never waits. */
+ACTSCOPE_API actscope_status actscope_plan_poll(actscope_plan *plan);
+
+/* Waits for what was enqueued, then as poll. */
+ACTSCOPE_API actscope_status actscope_plan_wait(actscope_plan *plan);
+
+/* Copies the report of layer 0 .. count-1. Errors: INVALID_ARGUMENT, NOT_READY. */
+ACTSCOPE_API actscope_status actscope_plan_report(actscope_plan *plan, size_t layer, actscope_layer_report *report);
+
+/* The name a layer got; NULL when the index is out of range. Valid as long as the plan. */
+ACTSCOPE_API const char *actscope_plan_layer_name(const actscope_plan *plan, size_t layer);
+
+/* Frees the plan and what it allocated. NULL is allowed and does nothing. */
+ACTSCOPE_API void actscope_plan_destroy(actscope_plan *plan);
+
+/* ---- The network ------------------------------------------------------------------------------------------------- */
+
+/* Why a layer constrains what flows through it: bits of actscope_bottleneck.reasons; docs/analysis.md defines each. */
+enum {
+  ACTSCOPE_REASON_CORRELATED = 1, /* features repeat each other: adjusted_rms */
+  ACTSCOPE_REASON_LOW_RANK = 2,   /* effective rank is small against min(N - 1, D) */
+  ACTSCOPE_REASON_REDUNDANT = 4,  /* values repeat more than the dtype explains */
+  ACTSCOPE_REASON_DEAD = 8,       /* dead features */
+  ACTSCOPE_REASON_CONSTANT = 16,  /* constant features */
+  ACTSCOPE_REASON_LOW_ENTROPY = 32, /* few elements carry the magnitude */
+  ACTSCOPE_REASON_NONFINITE = 64, /* NaN or infinities */
+  ACTSCOPE_REASON_COUNT = 7
+};
+
+typedef struct actscope_bottleneck {
+  size_t layer;     /* index into the reports */
+  double score;     /* 0 (free) .. 1 (constrained); NaN if no ingredient was measured */
+  uint32_t reasons; /* ACTSCOPE_REASON_... */
+} actscope_bottleneck;
+
+/* Scores `count` reports into `ranking` (count entries), most constrained first, ties in layer order; layers without a
+ * score come last. */
+ACTSCOPE_API actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, size_t count,
+                                                       actscope_bottleneck *ranking);
+
+/* Puts reason number `bit` (0 .. ACTSCOPE_REASON_COUNT-1) of this layer into words with its number ("mean |r| far above
+ * its noise floor: adjusted rms 0.61"). Returns 1 if that reason is set, else 0 and an empty text. */
+ACTSCOPE_API int actscope_reason_text(const actscope_bottleneck *bottleneck, const actscope_layer_report *report,
+                                      int bit, char *text, size_t size);
+
+/* ---- What this build and machine can do ---------------------------------------------------------------------------- */
+
+typedef struct actscope_device_info {
+  actscope_device device;   /* CPU or CUDA */
+  int32_t index;
+  char name[128];           /* the processor's or the GPU's own name */
+  char backend[64];         /* "avx512", "avx2", "baseline", "sm_90" */
+  int32_t units;            /* threads, or multiprocessors */
+  uint64_t memory_bytes;    /* physical or device memory */
+} actscope_device_info;
+
+/* Fills at most `capacity` entries, the CPU first, and sets *count to how many there are. */
+ACTSCOPE_API actscope_status actscope_devices(actscope_device_info *devices, size_t capacity, size_t *count);
+
+/* One line on why no GPU is used ("built without CUDA", "no NVIDIA driver", ...); "" when one can be. Never NULL. */
+ACTSCOPE_API const char *actscope_no_gpu_reason(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* ACTSCOPE_H */

@@ -1,0 +1,26 @@
+# Tests. Every tests/unit/*.c becomes part of one Criterion program; tests/python/test_*.py are unittest modules.
+UNIT_C   := $(wildcard tests/unit/*.c)
+REF_C    := $(wildcard tests/reference/*.c)
+UNIT_O   := $(UNIT_C:%.c=$(B)/obj/%.o) $(REF_C:%.c=$(B)/obj/%.o)
+$(B)/obj/tests/%.o: DEFS += $(CRITFLAGS) $(DEPFLAGS) -Itests
+
+$(B)/tests/unit: $(UNIT_O) $(APP_O) $(B)/libactscope.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -fopenmp $^ -o $@ $(CRITLIBS) $(IOLIBS) $(LIBS)
+
+.PHONY: test unit setup
+## setup: install what building and testing need (through apt when it may)
+setup:
+	$(Q)tools/setup
+
+## test: set up and run every test this machine can run
+test: setup
+	$(Q)$(MAKE) --no-print-directory run-tests
+
+run-tests: all $(B)/tests/unit
+	$(Q)tests/run $(B)
+
+## unit: the C tests alone, without set-up; UNIT_ARGS="--filter SUITE/NAME" picks some
+unit: $(B)/tests/unit
+	$(Q)$(B)/tests/unit -j2 $(UNIT_ARGS)
