@@ -1,0 +1,141 @@
+/* moments.h - the profile of a stream of values: counts, extrema, central moments, sums of |x| and |x| ln |x|.
+ *
+ * Merging follows Pebay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order
+ * statistical moments", SAND2008-6212. Unshifted sums lose the variance at mean/std = 1000 and the kurtosis at 700;
+ * callers accumulate short runs about a pivot near their mean and merge those. */
+#ifndef ACTSCOPE_CORE_MOMENTS_H
+#define ACTSCOPE_CORE_MOMENTS_H
+
+#include "core/dtype.h"
+
+/* 128 bytes. n counts the finite values; zero, negative and subnormal are among them. */
+struct moments {
+  uint64_t n;
+  double mean, m2, m3, m4;    /* sums of powers of (x - mean) */
+  double min, max;            /* +inf, -inf when n is 0 */
+  double abs_sum, abs_log_sum; /* sum |x|, sum |x| ln |x| */
+  uint64_t nan, positive_inf, negative_inf, zero, negative, subnormal;
+  uint64_t reserved;          /* 0 */
+};
+
+ACTSCOPE_FN void moments_init(struct moments *m) {
+  memset(m, 0, sizeof *m);
+  m->min = core_infinity();
+  m->max = -core_infinity();
+}
+
+/* Central sums from sums about a pivot: s1..s4 = sum (x - pivot)^k over n > 0 values. Sets n, mean, m2..m4 alone. */
+ACTSCOPE_FN void moments_from_shifted(struct moments *m, uint64_t n, double pivot, double s1, double s2, double s3,
+                                      double s4) {
+  double k = (double)n, e = s1 / k, e2 = e * e;
+  m->n = n;
+  m->mean = pivot + e;
+  m->m2 = s2 - k * e2;
+  m->m3 = s3 - 3 * e * s2 + 2 * k * e2 * e;
+  m->m4 = s4 - 4 * e * s3 + 6 * e2 * s2 - 3 * k * e2 * e2;
+  if (m->m2 < 0) m->m2 = 0;
+  if (m->m4 < 0) m->m4 = 0;
+}
+
+/* n, mean, m2..m4 of the union. */
+ACTSCOPE_FN void moments_merge_central(struct moments *a, const struct moments *b) {
+  if (b->n == 0) return;
+  if (a->n == 0) {
+    a->n = b->n, a->mean = b->mean, a->m2 = b->m2, a->m3 = b->m3, a->m4 = b->m4;
+    return;
+  }
+  double na = (double)a->n, nb = (double)b->n, n = na + nb, d = b->mean - a->mean, dn = d / n;
+  double cross = d * dn * na * nb; /* d^2 na nb / n */
+  a->m4 += b->m4 + cross * dn * dn * (na * na - na * nb + nb * nb) + 6 * dn * dn * (na * na * b->m2 + nb * nb * a->m2) +
+           4 * dn * (na * b->m3 - nb * a->m3);
+  a->m3 += b->m3 + cross * dn * (na - nb) + 3 * dn * (na * b->m2 - nb * a->m2);
+  a->m2 += b->m2 + cross;
+  a->mean += dn * nb;
+  a->n += b->n;
+}
+
+ACTSCOPE_FN void moments_merge(struct moments *a, const struct moments *b) {
+  moments_merge_central(a, b);
+  if (b->min < a->min) a->min = b->min;
+  if (b->max > a->max) a->max = b->max;
+  a->abs_sum += b->abs_sum;
+  a->abs_log_sum += b->abs_log_sum;
+  a->nan += b->nan;
+  a->positive_inf += b->positive_inf;
+  a->negative_inf += b->negative_inf;
+  a->zero += b->zero;
+  a->negative += b->negative;
+  a->subnormal += b->subnormal;
+}
+
+/* `count` times the value x (count > 0); `smallest_normal` is the dtype's. */
+ACTSCOPE_FN void moments_update(struct moments *m, double x, uint64_t count, double smallest_normal) {
+  if (x != x) { m->nan += count; return; }
+  if (!core_finite(x)) {
+    if (x > 0) m->positive_inf += count; else m->negative_inf += count;
+    return;
+  }
+  struct moments one;
+  memset(&one, 0, sizeof one);
+  one.n = count;
+  one.mean = x;
+  moments_merge_central(m, &one);
+  double a = fabs(x), k = (double)count;
+  if (x < m->min) m->min = x;
+  if (x > m->max) m->max = x;
+  m->abs_sum += k * a;
+  if (a > 0) m->abs_log_sum += k * a * log(a); else m->zero += count;
+  if (x < 0) m->negative += count;
+  if (a > 0 && a < smallest_normal) m->subnormal += count;
+}
+
+/* The smallest normal magnitude of a type. */
+ACTSCOPE_FN double dtype_smallest_normal(actscope_dtype dtype) {
+  switch (dtype) {
+    case ACTSCOPE_FLOAT16:
+    case ACTSCOPE_FLOAT8_E5M2: return 6.103515625e-05;   /* 2^-14 */
+    case ACTSCOPE_FLOAT8_E4M3: return 0.015625;          /* 2^-6 */
+    case ACTSCOPE_FLOAT64: return 2.2250738585072014e-308;
+    default: return 1.1754943508222875e-38;              /* float32, bfloat16 */
+  }
+}
+
+/* The numbers, quantiles aside. parts: ACTSCOPE_MOMENTS and ACTSCOPE_ENTROPY; what was not asked for is NaN. */
+ACTSCOPE_FN void moments_finish(const struct moments *m, uint32_t parts, actscope_profile *out) {
+  double none = core_nan(), n = (double)m->n;
+  out->finite = m->n;
+  out->nan = m->nan;
+  out->positive_inf = m->positive_inf;
+  out->negative_inf = m->negative_inf;
+  out->count = m->n + m->nan + m->positive_inf + m->negative_inf;
+  out->zero = m->zero;
+  out->negative = m->negative;
+  out->subnormal = m->subnormal;
+  out->min = out->max = out->mean = out->variance = out->std = out->skewness = out->kurtosis = none;
+  out->abs_mean = out->abs_max = out->l2_norm = out->entropy = none;
+  if (m->n > 0) {
+    out->min = m->min;
+    out->max = m->max;
+    out->mean = m->mean;
+    out->abs_max = fmax(fabs(m->min), fabs(m->max));
+    out->abs_mean = m->abs_sum / n;
+    out->l2_norm = sqrt(m->m2 + n * m->mean * m->mean);
+    if (m->min == m->max) { /* rounding must not give a constant a spread */
+      if (m->n > 1) out->variance = out->std = 0;
+    } else if (m->n > 1) {
+      out->variance = m->m2 / (n - 1);
+      out->std = sqrt(out->variance);
+      double v = m->m2 / n;
+      if (v > 0) {
+        out->skewness = m->m3 / n / (v * sqrt(v));
+        out->kurtosis = m->m4 / n / (v * v) - 3;
+      }
+    }
+  }
+  if ((parts & ACTSCOPE_ENTROPY) && m->n > 1 && m->abs_sum > 0) {
+    double h = (log(m->abs_sum) - m->abs_log_sum / m->abs_sum) / log(n);
+    out->entropy = h < 0 ? 0 : h > 1 ? 1 : h;
+  }
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* pairs.h - functionals of |r| over pairs of features: which pairs, what is kept of them, the numbers in the end.
+ *
+ * Sums are integers: |r| <= 1, and a tile's sum is rounded once to 2^-40 and added to a 128-bit total held as two
+ * 64-bit words, so that any order of tiles gives the same bits. */
+#ifndef ACTSCOPE_CORE_PAIRS_H
+#define ACTSCOPE_CORE_PAIRS_H
+
+#include "core/core.h"
+
+/* ---- The schedule --------------------------------------------------------------------------------------------------
+ * Pair k of the circulant order over d >= 2 features, k = 0 .. d(d-1)/2 - 1: i = k mod d, j = (i + 1 + k / d) mod d.
+ * Each unordered pair comes once, for odd and even d. A prefix of M pairs gives every feature 2M/d partners, give or
+ * take one: over randomly permuted features that is an equireplicate sample without replacement. */
+ACTSCOPE_FN void pairs_index(uint64_t k, uint64_t d, uint64_t *i, uint64_t *j) {
+  uint64_t a = k % d, b = a + 1 + k / d;
+  *i = a;
+  *j = b >= d ? b - d : b;
+}
+ACTSCOPE_FN uint64_t pairs_total(uint64_t d) { return d < 2 ? 0 : (d & 1) ? (d - 1) / 2 * d : d / 2 * (d - 1); }
+
+/* ---- The state ---------------------------------------------------------------------------------------------------- */
+struct pairs_sum { /* value = (high * 2^32 + low) * 2^-40; low gathers the lower 32 bits of each part */
+  uint64_t low, high;
+};
+struct pairs {
+  struct pairs_sum abs, square; /* sum |r|, sum r^2 */
+  uint32_t max_bits;            /* bits of the largest |r| as float32: they order as it does */
+  uint32_t reserved;
+  double max;                   /* the same as double, where the backend computes in double */
+  uint64_t count;
+  uint64_t above[ACTSCOPE_THRESHOLD_COUNT];
+  uint64_t histogram[ACTSCOPE_PAIR_BINS];
+};
+
+ACTSCOPE_FN void pairs_init(struct pairs *p) { memset(p, 0, sizeof *p); }
+
+/* A tile's sum, 0 <= sum < 2^22, to fixed point. */
+ACTSCOPE_FN uint64_t pairs_fixed(double sum) { return (uint64_t)(sum * 1099511627776.0 + 0.5); }
+ACTSCOPE_FN void pairs_add(struct pairs_sum *s, uint64_t fixed) {
+  s->low += fixed & 0xFFFFFFFFu;
+  s->high += fixed >> 32;
+}
+ACTSCOPE_FN double pairs_value(const struct pairs_sum *s) {
+  uint64_t high = s->high + (s->low >> 32);
+  return ldexp((double)high, -8) + ldexp((double)(s->low & 0xFFFFFFFFu), -40);
+}
+ACTSCOPE_FN uint32_t pairs_bin(double r) {
+  double b = r * ACTSCOPE_PAIR_BINS;
+  return b >= ACTSCOPE_PAIR_BINS - 1 ? ACTSCOPE_PAIR_BINS - 1 : (uint32_t)b;
+}
+
+ACTSCOPE_FN void pairs_merge(struct pairs *a, const struct pairs *b) {
+  a->abs.low += b->abs.low;
+  a->abs.high += b->abs.high;
+  a->square.low += b->square.low;
+  a->square.high += b->square.high;
+  if (b->max_bits > a->max_bits) a->max_bits = b->max_bits;
+  if (b->max > a->max) a->max = b->max;
+  a->count += b->count;
+  for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) a->above[t] += b->above[t];
+  for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) a->histogram[k] += b->histogram[k];
+}
+
+/* ---- The numbers --------------------------------------------------------------------------------------------------- */
+
+/* E|r| of two independent normal features over n samples; NaN below 2. */
+ACTSCOPE_FN double pairs_noise_floor(uint64_t n) {
+  if (n < 2) return core_nan();
+  double h = 0.5 * (double)n;
+  return exp(lgamma(h - 0.5) - lgamma(h)) * 0.56418958354775628695; /* 1/sqrt(pi) */
+}
+
+/* sqrt(max(0, (mean r^2 - 1/(N-1)) (N-1)/(N-2))): E r^2 = 1/(N-1) holds for independent features of any marginals.
+ * NaN below 3 samples. */
+ACTSCOPE_FN double pairs_adjusted_rms(double mean_square, uint64_t n) {
+  if (n < 3 || mean_square != mean_square) return core_nan();
+  double k = (double)n - 1, v = (mean_square - 1 / k) * k / (k - 1);
+  return v > 0 ? sqrt(v > 1 ? 1 : v) : 0;
+}
+
+/* What does not need pairs: counts, floor, and NaN for the rest. */
+ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_correlation *out) {
+  double none = core_nan();
+  memset(out, 0, sizeof *out);
+  out->valid_features = valid;
+  out->pairs_total = pairs_total(valid);
+  out->mean_abs = out->mean_abs_ci95[0] = out->mean_abs_ci95[1] = out->mean_square = out->max_abs = none;
+  for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) out->above[t] = none;
+  out->noise_floor = pairs_noise_floor(samples);
+  out->adjusted_rms = none;
+}
+
+/* EXACT and SAMPLED. The interval of a sample: the variance of one pair over m, with the finite-population factor;
+ * conservative for the equireplicate design, whose variance is at most that of independent pairs. */
+ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
+                              uint64_t samples, uint64_t valid, actscope_correlation *out) {
+  pairs_report_init(samples, valid, out);
+  out->method = method;
+  out->pairs = p->count;
+  if (p->count == 0) return;
+  double m = (double)p->count, total = (double)out->pairs_total;
+  out->mean_abs = pairs_value(&p->abs) / m;
+  out->mean_square = pairs_value(&p->square) / m;
+  out->max_abs = p->max > 0 ? p->max : (double)core_f32(p->max_bits);
+  if (out->mean_abs > 1) out->mean_abs = 1;
+  if (out->mean_square > 1) out->mean_square = 1;
+  if (out->max_abs > 1) out->max_abs = 1;
+  double half = 0;
+  if (p->count < out->pairs_total) {
+    double v = m > 1 ? (out->mean_square - out->mean_abs * out->mean_abs) * m / (m - 1) : 1;
+    if (v > 0) half = 1.959963984540054 * sqrt(v / m * (1 - m / total));
+  }
+  out->mean_abs_ci95[0] = out->mean_abs - half < 0 ? 0 : out->mean_abs - half;
+  out->mean_abs_ci95[1] = out->mean_abs + half > 1 ? 1 : out->mean_abs + half;
+  if (functionals & ACTSCOPE_PAIRS_ABOVE)
+    for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) out->above[t] = (double)p->above[t] / m;
+  if (functionals & ACTSCOPE_PAIRS_HISTOGRAM)
+    for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) out->histogram[k] = p->histogram[k];
+  out->adjusted_rms = pairs_adjusted_rms(out->mean_square, samples);
+}
+
+#endif

@@ -1,0 +1,58 @@
+/* cpu.h - the stages of the CPU backend, as the plan calls them.
+ *
+ * A stage never allocates: it says how much scratch memory it needs at the least and at the best, and works with
+ * whatever it is given in between (bytes >= least), stepping down where the best does not fit. Scratch is 64-byte
+ * aligned and holds garbage on entry. Threads: OpenMP, always a team of `threads` (changing a team's size costs a
+ * 4 ms tick), work cut by the data alone and merged in a fixed order, so that results do not depend on the count. */
+#ifndef ACTSCOPE_CPU_H
+#define ACTSCOPE_CPU_H
+
+#include "core/columns.h"
+#include "core/view.h"
+
+struct cpu_need {
+  uint64_t least, best; /* bytes; least <= best */
+};
+
+/* ---- profile.c: one read of the elements -------------------------------------------------------------------------- */
+struct cpu_profile_request {
+  uint32_t statistics; /* MOMENTS | ENTROPY | QUANTILES | DISTINCT; other bits ignored */
+  actscope_distinct_method distinct; /* resolved: EXACT or SKETCH; narrow types are exact either way */
+  int sketch_bits, threads;
+};
+struct cpu_need actscope_cpu_profile_need(const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements);
+/* Fills *profile (when a part of it is asked for; parts not asked for are NaN or 0) and *distinct (when asked for).
+ * Sets ACTSCOPE_WARN_DISTINCT_PASSES and ACTSCOPE_WARN_NONFINITE in *warnings. */
+actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_profile_request *q, void *scratch,
+                                     uint64_t bytes, actscope_profile *profile, actscope_distinct *distinct,
+                                     uint32_t *warnings);
+
+/* ---- columns.c: feature moments ------------------------------------------------------------------------------------ */
+struct cpu_need actscope_cpu_columns_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+/* columns: features states, all written. */
+actscope_status actscope_cpu_columns(const struct view *v, int threads, void *scratch, uint64_t bytes,
+                                     struct column *columns);
+
+/* ---- correlation.c: |r| over pairs ---------------------------------------------------------------------------------- */
+struct cpu_pairs_request {
+  actscope_correlation_method method; /* EXACT or SAMPLED */
+  uint32_t functionals;               /* ACTSCOPE_PAIRS_... */
+  uint64_t pairs, seed;               /* SAMPLED: pairs > 0; more than exist means all */
+  int threads;
+};
+struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
+                                        uint64_t features);
+/* Fills *out; *square_sum receives sum r^2 over the pairs looked at (0 if none). Features that are not valid
+ * (core/columns.h) are left out of everything. Sets ACTSCOPE_WARN_STRIPS in *warnings when z-scores were recomputed
+ * strip by strip because scratch does not hold them all. */
+actscope_status actscope_cpu_pairs(const struct view *v, const struct column *columns,
+                                   const struct cpu_pairs_request *q, void *scratch, uint64_t bytes,
+                                   actscope_correlation *out, double *square_sum, uint32_t *warnings);
+
+/* ---- gram.c: the smaller of K = Z Z^T and R = Z^T Z ----------------------------------------------------------------- */
+struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+/* *frobenius_square of that matrix; *effective_rank when not NULL. */
+actscope_status actscope_cpu_gram(const struct view *v, const struct column *columns, int threads, void *scratch,
+                                  uint64_t bytes, double *frobenius_square, double *effective_rank);
+
+#endif
