@@ -27,7 +27,9 @@ MACHINE  := $(shell uname -m)
 NVCC     := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
 DEPS     ?= $(wildcard .deps)
 DEPFLAGS := $(if $(DEPS),-I$(DEPS)/include)
-DEPLIBS  := $(if $(DEPS),-L$(DEPS)/lib -Wl,-rpath,$(abspath $(DEPS))/lib)
+# The old kind of run path also serves the libraries that an unpacked library needs itself.
+RUNPATH   = -L$(1)/lib -Wl,--disable-new-dtags,-rpath,$(abspath $(1))/lib
+DEPLIBS  := $(if $(DEPS),$(call RUNPATH,$(DEPS)))
 has_header = $(shell printf '\043include <%s>\n' '$(1)' | $(CC) $(DEPFLAGS) -E - >/dev/null 2>&1 && echo yes)
 HAVE_CJSON := $(call has_header,cjson/cJSON.h)
 HAVE_ZIP   := $(call has_header,zip.h)
@@ -35,7 +37,7 @@ IOLIBS   := $(DEPLIBS) $(if $(HAVE_CJSON),-lcjson) $(if $(HAVE_ZIP),-lzip)
 IODEFS   := $(DEPFLAGS) $(if $(HAVE_ZIP),-DACTSCOPE_HAVE_ZIP)
 CRITERION ?= $(wildcard .deps/criterion)
 CRITFLAGS := $(if $(CRITERION),-I$(CRITERION)/include -Wno-unused-parameter)
-CRITLIBS  := $(if $(CRITERION),-L$(CRITERION)/lib -Wl,-rpath,$(abspath $(CRITERION))/lib) -lcriterion
+CRITLIBS  := $(if $(CRITERION),$(call RUNPATH,$(CRITERION))) -lcriterion
 
 # ---- Sources -------------------------------------------------------------------------------------------------------
 # host/cpu/simd is built once for each instruction set; the table that matches the processor is taken at run time.
