@@ -1,0 +1,60 @@
+/* info.c - names, version, and what this build and machine can do. */
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpu/dispatch.h"
+#include "error.h"
+
+const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
+const double actscope_pair_thresholds[ACTSCOPE_THRESHOLD_COUNT] = {0.5, 0.7, 0.9, 0.95, 0.99};
+
+const char *actscope_version(void) { return ACTSCOPE_VERSION_STRING; }
+
+static const struct {
+  const char *name;
+  size_t size;
+} dtypes[] = {[ACTSCOPE_FLOAT32] = {"float32", 4},           [ACTSCOPE_FLOAT16] = {"float16", 2},
+              [ACTSCOPE_BFLOAT16] = {"bfloat16", 2},         [ACTSCOPE_FLOAT8_E4M3] = {"float8_e4m3", 1},
+              [ACTSCOPE_FLOAT8_E5M2] = {"float8_e5m2", 1},   [ACTSCOPE_FLOAT64] = {"float64", 8}};
+
+const char *actscope_dtype_name(actscope_dtype dtype) {
+  return (unsigned)dtype < sizeof dtypes / sizeof *dtypes ? dtypes[dtype].name : "unknown";
+}
+size_t actscope_dtype_size(actscope_dtype dtype) {
+  return (unsigned)dtype < sizeof dtypes / sizeof *dtypes ? dtypes[dtype].size : 0;
+}
+
+const char *actscope_no_gpu_reason(void) { return "built without CUDA"; }
+
+/* The processor's own name, from the kernel's list; the machine's architecture where it has none. */
+static void cpu_name(char *out, size_t size) {
+  snprintf(out, size, "CPU");
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  if (!f) return;
+  char line[256];
+  while (fgets(line, sizeof line, f)) {
+    char *colon = strchr(line, ':');
+    if (!colon || strncmp(line, "model name", 10) != 0) continue;
+    colon += 1 + strspn(colon + 1, " ");
+    colon[strcspn(colon, "\n")] = 0;
+    snprintf(out, size, "%s", colon);
+    break;
+  }
+  fclose(f);
+}
+
+actscope_status actscope_devices(actscope_device_info *devices, size_t capacity, size_t *count) {
+  if (!count || (!devices && capacity))
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", count ? "devices" : "count");
+  *count = 1;
+  if (capacity == 0) return ACTSCOPE_OK;
+  memset(&devices[0], 0, sizeof devices[0]);
+  devices[0].device = ACTSCOPE_DEVICE_CPU;
+  cpu_name(devices[0].name, sizeof devices[0].name);
+  snprintf(devices[0].backend, sizeof devices[0].backend, "%s", actscope_cpu_isa_name(actscope_cpu_isa()));
+  devices[0].units = omp_get_max_threads();
+  devices[0].memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE);
+  return ACTSCOPE_OK;
+}
