@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/core.h"
+#include "error.h"
 
 /* Weights of the ingredients that grade the features a layer has; they count by their share among those measured. The
  * others (dead, constant, non-finite) say how much of the layer is gone and need no weight. */
@@ -17,13 +18,13 @@ static const double thresholds[ACTSCOPE_REASON_COUNT] = {
 
 static double unit(double v) { return v < 0 ? 0 : v > 1 ? 1 : v; } /* NaN stays NaN */
 
-/* Root mean square of r beyond what independent features show by chance and by two standard deviations of it: under
+/* Root mean square of r beyond what independent features show by chance and three standard deviations of it: under
  * independence r^2 has mean 1/(N-1) and variance 2(N-2) / ((N-1)^2 (N+1)), and pairs are uncorrelated. */
 static double correlated(const actscope_correlation *c, double samples) {
   if (samples < 3 || c->pairs == 0) return core_nan();
   double floor = 1 / (samples - 1);
   double deviation = floor * sqrt(2 * (samples - 2) / (samples + 1) / (double)c->pairs);
-  double excess = c->mean_square - floor - 2 * deviation;
+  double excess = c->mean_square - floor - 3 * deviation;
   return excess != excess ? excess : sqrt(unit(excess * (samples - 1) / (samples - 2)));
 }
 
@@ -50,16 +51,21 @@ static double redundant(const actscope_layer_report *r, double constant_features
   return unit(1 - (upper + 2 * sqrt(expected)) / expected);
 }
 
-/* A feature of N samples that is 0 with probability z is dead by chance with probability z^N. */
+/* A feature whose samples are 0 with probability p is dead by chance with probability p^N: that share of the features,
+ * and three of its standard deviations, do not count. p is what the features that live show: their share of zeros is
+ * (p - p^N) / (1 - p^N), for those with zeros only are not among them. */
 static double dead(const actscope_layer_report *r) {
-  double share = (double)r->health.dead / (double)r->features, chance = 0;
-  if (r->statistics & ACTSCOPE_MOMENTS) {
-    double zero = r->profile.finite > 0 ? (double)r->profile.zero / (double)r->profile.finite : 0;
-    chance = pow(zero, (double)r->samples);
-  } else if (r->samples < 3) {
-    return core_nan();
+  double n = (double)r->samples, features = (double)r->features, share = unit((double)r->health.dead / features);
+  if (share == 0 || share == 1) return share;
+  if (r->samples < 2 || !(r->statistics & ACTSCOPE_MOMENTS)) return r->samples < 3 ? core_nan() : share;
+  double zeros = ((double)r->profile.zero - share * features * n) / ((1 - share) * features * n), low = 0, high = 1;
+  for (int step = 0; step < 50; ++step) {
+    double p = 0.5 * (low + high), all = pow(p, n);
+    if ((p - all) / (1 - all) < zeros) low = p; else high = p;
   }
-  return chance < 1 ? unit((share - chance) / (1 - chance)) : share;
+  double chance = pow(low, n);
+  chance += 3 * sqrt(chance * (1 - chance) / features);
+  return chance < 1 ? unit((share - chance) / (1 - chance)) : 0;
 }
 
 void actscope_ingredients(const actscope_layer_report *r, struct ingredients *out) {
@@ -140,7 +146,8 @@ static int by_score(const void *left, const void *right) {
 actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, size_t count,
                                           actscope_bottleneck *ranking) {
   if (count == 0) return ACTSCOPE_OK;
-  if (reports == NULL || ranking == NULL) return ACTSCOPE_INVALID_ARGUMENT;
+  if (reports == NULL || ranking == NULL)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "rank_bottlenecks: reports and ranking must not be NULL");
   for (size_t i = 0; i < count; ++i) {
     struct ingredients parts;
     actscope_ingredients(&reports[i], &parts);

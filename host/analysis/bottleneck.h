@@ -9,7 +9,15 @@
 #include "actscope.h"
 
 /* Numbers of the reasons, in the order of the ACTSCOPE_REASON_ bits. */
-enum { REASON_CORRELATED, REASON_LOW_RANK, REASON_REDUNDANT, REASON_DEAD, REASON_CONSTANT, REASON_LOW_ENTROPY, REASON_NONFINITE };
+enum {
+  REASON_CORRELATED,
+  REASON_LOW_RANK,
+  REASON_REDUNDANT,
+  REASON_DEAD,
+  REASON_CONSTANT,
+  REASON_LOW_ENTROPY,
+  REASON_NONFINITE
+};
 
 struct ingredients {
   double severity[ACTSCOPE_REASON_COUNT]; /* 0 (healthy) .. 1; NaN where the report does not say */

@@ -28,13 +28,14 @@ static int say_nonfinite(const actscope_layer_report *r, char *text, size_t size
   uint64_t infinite = p->positive_inf + p->negative_inf;
   const char *plural = infinite == 1 ? "infinity" : "infinities";
   if (moments && health)
-    return say(text, size, "%" PRIu64 " NaN and %" PRIu64 " %s, in %" PRIu64 " of %" PRIu64 " features", p->nan, infinite,
-               plural, r->health.nonfinite, r->features);
+    return say(text, size, "%" PRIu64 " NaN and %" PRIu64 " %s, in %" PRIu64 " of %" PRIu64 " features", p->nan,
+               infinite, plural, r->health.nonfinite, r->features);
   if (moments)
     return say(text, size, "%" PRIu64 " NaN and %" PRIu64 " %s among %" PRIu64 " elements", p->nan, infinite, plural,
                r->elements);
   if (health)
-    return say(text, size, "NaN or infinities in %" PRIu64 " of %" PRIu64 " features", r->health.nonfinite, r->features);
+    return say(text, size, "NaN or infinities in %" PRIu64 " of %" PRIu64 " features", r->health.nonfinite,
+               r->features);
   return say(text, size, "NaN or infinities among the values");
 }
 
@@ -62,7 +63,8 @@ int actscope_warning_text(const actscope_layer_report *r, int bit, char *text, s
       if (r->statistics & ACTSCOPE_CORRELATION)
         return say(text, size, "%" PRIu64 " of %" PRIu64 " features vary and are finite: no pair to correlate",
                    r->correlation.valid_features, r->features);
-      return say(text, size, "fewer than two of %" PRIu64 " features vary and are finite: no pair to correlate", r->features);
+      return say(text, size, "fewer than two of %" PRIu64 " features vary and are finite: no pair to correlate",
+                 r->features);
   }
 }
 
@@ -76,7 +78,8 @@ int actscope_reason_text(const actscope_bottleneck *bottleneck, const actscope_l
   switch (bit) {
     case REASON_CORRELATED:
       if (c->mean_abs == c->mean_abs)
-        return say(text, size, "features repeat each other: adjusted rms r %.2f, mean |r| %.2f over a noise floor of %.2f",
+        return say(text, size,
+                   "features repeat each other: adjusted rms r %.2f, mean |r| %.2f over a noise floor of %.2f",
                    c->adjusted_rms, c->mean_abs, c->noise_floor);
       return say(text, size, "features repeat each other: adjusted rms r %.2f", c->adjusted_rms);
     case REASON_LOW_RANK:
@@ -86,7 +89,8 @@ int actscope_reason_text(const actscope_bottleneck *bottleneck, const actscope_l
       return say(text, size, "values repeat: %.0f distinct beside 0, %s would show about %.0f", in.distinct_values,
                  actscope_dtype_name(r->dtype), in.expected_values);
     case REASON_DEAD:
-      return say(text, size, "dead features: %" PRIu64 " of %" PRIu64 " never exceed 1e-6", r->health.dead, r->features);
+      return say(text, size, "dead features: %" PRIu64 " of %" PRIu64 " never exceed 1e-6", r->health.dead,
+                 r->features);
     case REASON_CONSTANT:
       return say(text, size, "constant features: %.0f of %" PRIu64 " never change", in.constant_features, r->features);
     case REASON_LOW_ENTROPY:
