@@ -2,12 +2,19 @@
 UNIT_C   := $(wildcard tests/unit/*.c)
 REF_C    := $(wildcard tests/reference/*.c)
 UNIT_O   := $(UNIT_C:%.c=$(B)/obj/%.o) $(REF_C:%.c=$(B)/obj/%.o)
-$(B)/obj/tests/%.o: DEFS += $(CRITFLAGS) $(DEPFLAGS) -Itests
+$(B)/obj/tests/%.o: DEFS += $(CRITFLAGS) $(IODEFS) -Itests
 
 $(B)/tests/unit: $(UNIT_O) $(APP_O) $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(CRITLIBS) $(IOLIBS) $(LIBS)
+
+# Every tests/tools/*.c is a small program that Python tests call.
+TOOLS    := $(patsubst tests/tools/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
+$(TOOLS): $(B)/tests/%: $(B)/obj/tests/tools/%.o $(APP_O) $(B)/libactscope.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
 
 .PHONY: test unit setup
 ## setup: install what building and testing need (through apt when it may)
@@ -18,7 +25,7 @@ setup:
 test: setup
 	$(Q)$(MAKE) --no-print-directory run-tests
 
-run-tests: all $(B)/tests/unit
+run-tests: all $(B)/tests/unit $(TOOLS)
 	$(Q)tests/run $(B)
 
 ## unit: the C tests alone, without set-up; UNIT_ARGS="--filter SUITE/NAME" picks some
