@@ -1,4 +1,14 @@
-/* report.h - an analysed network as table, JSON, JSON lines, CSV or a self-contained page. */
+/* report.h - an analysed network as table, JSON, JSON lines, CSV or a self-contained page.
+ *
+ * The formats are described in docs/report-format.md. Whoever fills the document owns everything in it; writing changes
+ * nothing. Every format leaves out layers that have no numbers (`error` set, or report.status not ACTSCOPE_OK), and
+ * every number is written the same way whatever the locale. Text may be any bytes: broken UTF-8 becomes U+FFFD, and
+ * control characters never reach a terminal or a page as such.
+ *
+ *   report.c  names of formats, the one entry           format.c  numbers and text for people and programs
+ *   fields.c  which fields a section has, and where     file.c    atomic replacement of a file
+ *   json.c    json and jsonl                            csv.c     csv
+ *   table.c   what a person sees first                  html.c, html_svg.c  the page and its figures */
 #ifndef ACTSCOPE_REPORT_H
 #define ACTSCOPE_REPORT_H
 
@@ -15,7 +25,7 @@ typedef struct report_compat {
 } report_compat;
 
 typedef struct report_layer {
-  const char *name;   /* UTF-8 */
+  const char *name;   /* UTF-8; NULL is an empty name */
   const char *source; /* the file */
   const char *error;  /* NULL, or why there are no numbers: such a layer is not written, only reported on stderr */
   int32_t ndim;
@@ -32,7 +42,7 @@ typedef struct report_document {
   double seconds;          /* wall time of the analysis, reading included */
   size_t count;
   report_layer *layers;
-  actscope_bottleneck *ranking; /* count entries, most constrained first */
+  actscope_bottleneck *ranking; /* count entries, most constrained first; NULL: no ranking was made */
   int compat;              /* layers carry compat scores */
 } report_document;
 
@@ -40,13 +50,15 @@ typedef enum report_format { REPORT_TABLE, REPORT_JSON, REPORT_JSONL, REPORT_CSV
 
 /* Name to format and back; -1 / NULL if unknown. */
 int report_format_from_name(const char *name, report_format *format);
+const char *report_format_name(report_format format);
 
-/* Writes the document. colour: ANSI colours in the table; width: columns of the terminal, 0 if none.
- * Returns 0, or -1 with errno when the stream failed. */
+/* Writes the document and flushes the stream. colour: ANSI colours in the table; width: columns of the terminal, 0 if
+ * there is none (120 are used). Returns 0, or -1 with errno (ENOMEM, EINVAL for an unknown format, or the stream's). */
 int report_write(FILE *stream, report_format format, const report_document *document, int colour, int width);
 
 /* The same into a file that is replaced atomically: written beside it, synced, renamed. The old file stays whole when
- * anything fails; a path that is a device or a pipe is written directly. Returns 0, or -1 with errno. */
+ * anything fails and its mode is kept; the target of a symbolic link is replaced, not the link. A path that is a device
+ * or a pipe, or lies in /dev or /proc, is written directly. Returns 0, or -1 with errno. */
 int report_write_file(const char *path, report_format format, const report_document *document);
 
 #endif

@@ -1,0 +1,78 @@
+/* fields.c - the fields of a layer's sections. Adding a number to every format for programs is one line here. */
+#include "report/fields.h"
+
+#define FIELD(section, any, all, name, kind) \
+  {#section, #name, any, all, kind, offsetof(actscope_layer_report, section) + offsetof(actscope_##section, name)}
+#define MOMENT(name, kind) FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_MOMENTS, name, kind)
+#define DISTINCT(name, kind) FIELD(distinct, ACTSCOPE_DISTINCT, ACTSCOPE_DISTINCT, name, kind)
+#define HEALTH(name, kind) FIELD(health, ACTSCOPE_HEALTH, ACTSCOPE_HEALTH, name, kind)
+#define PAIRS(name, kind) FIELD(correlation, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION, name, kind)
+#define RANK(name, kind) FIELD(rank, ACTSCOPE_RANK, ACTSCOPE_RANK, name, kind)
+
+const report_field report_fields[] = {
+    MOMENT(count, REPORT_COUNT),
+    MOMENT(finite, REPORT_COUNT),
+    MOMENT(nan, REPORT_COUNT),
+    MOMENT(positive_inf, REPORT_COUNT),
+    MOMENT(negative_inf, REPORT_COUNT),
+    MOMENT(zero, REPORT_COUNT),
+    MOMENT(negative, REPORT_COUNT),
+    MOMENT(subnormal, REPORT_COUNT),
+    MOMENT(min, REPORT_REAL),
+    MOMENT(max, REPORT_REAL),
+    MOMENT(mean, REPORT_REAL),
+    MOMENT(variance, REPORT_REAL),
+    MOMENT(std, REPORT_REAL),
+    MOMENT(skewness, REPORT_REAL),
+    MOMENT(kurtosis, REPORT_REAL),
+    MOMENT(abs_mean, REPORT_REAL),
+    MOMENT(abs_max, REPORT_REAL),
+    MOMENT(l2_norm, REPORT_REAL),
+    FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_ENTROPY, entropy, REPORT_REAL),
+    FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_QUANTILES, quantiles, REPORT_QUANTILES),
+    DISTINCT(count, REPORT_COUNT),
+    DISTINCT(method, REPORT_DISTINCT_METHOD),
+    DISTINCT(relative_standard_error, REPORT_REAL),
+    DISTINCT(lower, REPORT_COUNT),
+    DISTINCT(upper, REPORT_COUNT),
+    DISTINCT(redundancy, REPORT_REAL),
+    HEALTH(constant, REPORT_COUNT),
+    HEALTH(nonfinite, REPORT_COUNT),
+    HEALTH(dead, REPORT_COUNT),
+    HEALTH(active_fraction, REPORT_REAL),
+    PAIRS(method, REPORT_CORRELATION_METHOD),
+    PAIRS(pairs, REPORT_COUNT),
+    PAIRS(pairs_total, REPORT_COUNT),
+    PAIRS(valid_features, REPORT_COUNT),
+    PAIRS(mean_abs, REPORT_REAL),
+    PAIRS(mean_abs_ci95, REPORT_INTERVAL),
+    PAIRS(mean_square, REPORT_REAL),
+    PAIRS(max_abs, REPORT_REAL),
+    PAIRS(above, REPORT_ABOVE),
+    PAIRS(histogram, REPORT_HISTOGRAM),
+    PAIRS(noise_floor, REPORT_REAL),
+    PAIRS(adjusted_rms, REPORT_REAL),
+    RANK(participation_ratio, REPORT_REAL),
+    RANK(effective_rank, REPORT_REAL),
+};
+const size_t report_field_count = sizeof report_fields / sizeof *report_fields;
+
+const void *report_value(const report_document *document, const report_layer *layer, const report_field *field) {
+  const actscope_layer_report *report = &layer->report;
+  if ((report->statistics & field->all) != field->all) return NULL;
+  if (field->kind == REPORT_ABOVE && !(document->options.pair_functionals & ACTSCOPE_PAIRS_ABOVE)) return NULL;
+  if (field->kind == REPORT_HISTOGRAM && (!(document->options.pair_functionals & ACTSCOPE_PAIRS_HISTOGRAM) ||
+                                          report->correlation.method == ACTSCOPE_CORRELATION_GRAM))
+    return NULL;
+  return (const char *)report + field->offset;
+}
+
+const char *report_distinct_method(actscope_distinct_method method) {
+  static const char *const names[] = {"auto", "exact", "sketch"};
+  return (size_t)method < sizeof names / sizeof *names ? names[method] : NULL;
+}
+
+const char *report_correlation_method(actscope_correlation_method method) {
+  static const char *const names[] = {"auto", "exact", "sampled", "gram"};
+  return (size_t)method < sizeof names / sizeof *names ? names[method] : NULL;
+}

@@ -1,0 +1,70 @@
+/* format.h - what the writers share: a stream that remembers its first error, numbers, and text of unknown origin. */
+#ifndef ACTSCOPE_REPORT_FORMAT_H
+#define ACTSCOPE_REPORT_FORMAT_H
+
+#include "report.h"
+
+/* A stream and the first errno met on it; once set, nothing more is written. */
+typedef struct report_sink {
+  FILE *stream;
+  int error;
+} report_sink;
+
+void report_put(report_sink *sink, const char *text);
+void report_print(report_sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void report_repeat(report_sink *sink, const char *text, int times);
+
+/* ---- Numbers ----------------------------------------------------------------------------------------------------
+ * Each fills a buffer of REPORT_TEXT bytes and returns it. They use printf and therefore the C locale, which
+ * report_write() sets for its thread. */
+#define REPORT_TEXT 48
+char *report_real(char *text, double value);       /* for programs: the shortest text that reads back the same bits */
+char *report_number(char *text, double value);     /* for people: three significant digits; "-" if there is none */
+char *report_fixed(char *text, double value);      /* a share or |r|: three decimals; "-" */
+char *report_percent(char *text, double share);    /* "12.3%"; "0%" and "100%" only when exact; "-" */
+char *report_count(char *text, uint64_t count);    /* exact below 100,000, then 1.05M */
+char *report_bytes(char *text, uint64_t bytes);    /* "15.9 MiB" */
+char *report_seconds(char *text, double seconds);  /* "1.23 s"; "-" */
+char *report_shape(char *text, size_t size, const report_layer *layer, const char *times); /* "128x512"; "scalar" */
+#define REPORT_SHAPE (ACTSCOPE_MAX_DIMS * 24)      /* bytes for report_shape() */
+
+/* ---- Text of unknown origin -------------------------------------------------------------------------------------- */
+
+/* The next character of *text as something safe to show, and *text moved behind it: itself, U+FFFD where the UTF-8 is
+ * broken, or an escape such as \n or \u202e for controls. Returns the columns it takes, -1 at the end. */
+#define REPORT_PIECE 12
+int report_piece(const char **text, char piece[REPORT_PIECE]);
+
+int report_columns(const char *text); /* columns of the whole text, shown that way */
+
+/* The text in at most `columns` columns, shortened in the middle, its tail longer than its head. */
+void report_fit(char *out, size_t size, const char *text, int columns);
+
+/* A copy with every broken byte replaced by U+FFFD and nothing else changed; NULL when memory is short. */
+char *report_clean(const char *text);
+
+/* ---- The document -------------------------------------------------------------------------------------------------- */
+
+int report_has_numbers(const report_layer *layer);
+
+/* The entry of the ranking for every layer, or NULL entries where there is none or no score; free() it. */
+const actscope_bottleneck **report_scores(const report_document *document);
+
+/* A ranking entry that is worth writing: a layer with numbers and a score. */
+int report_has_score(const report_document *document, const actscope_bottleneck *entry);
+
+/* All reasons of a ranking entry, or all warnings of a layer, joined by "; "; "" if there are none. Fills and returns
+ * REPORT_SENTENCES bytes; what does not fit is cut. */
+#define REPORT_SENTENCES 4096
+#define REPORT_SENTENCE 512 /* bytes for one of them */
+char *report_reasons(char *text, const actscope_bottleneck *entry, const report_layer *layer);
+char *report_warnings(char *text, const report_layer *layer);
+
+/* The writers: 0, or -1 with errno for what is not a stream error; those are in the sink. */
+int report_write_table(report_sink *sink, const report_document *document, int colour, int width);
+int report_write_json(report_sink *sink, const report_document *document);
+int report_write_jsonl(report_sink *sink, const report_document *document);
+int report_write_csv(report_sink *sink, const report_document *document);
+int report_write_html(report_sink *sink, const report_document *document);
+
+#endif

@@ -1,0 +1,334 @@
+/* json.c - the schema actscope-report/1, indented for people (json) or an object a line (jsonl).
+ *
+ * A layer becomes a cJSON tree, is written and freed before the next: memory does not grow with the number of layers.
+ * Every number is a raw item: cJSON's own are doubles, which cannot hold counts above 2^53. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "report/fields.h"
+#include "report/format.h"
+
+#define SCHEMA "actscope-report/1"
+#define LINE 100 /* an array of scalars stays on one line up to here */
+
+/* ---- Building ------------------------------------------------------------------------------------------------------
+ * Items are built completely, then added to their parent. `failed` is set once memory was short and stays set; NULL
+ * items and parents pass through every function, so that callers check it once, at the end. */
+
+typedef struct builder {
+  int failed;
+} builder;
+
+static cJSON *keep(builder *b, cJSON *item) {
+  if (!item) b->failed = 1;
+  return item;
+}
+
+/* Adds to an object, or to an array when key is NULL. Takes the item over in every case. */
+static void add(builder *b, cJSON *parent, const char *key, cJSON *item) {
+  if (item && parent && (key ? cJSON_AddItemToObject(parent, key, item) : cJSON_AddItemToArray(parent, item))) return;
+  b->failed = 1;
+  cJSON_Delete(item);
+}
+
+static cJSON *object(builder *b) { return keep(b, cJSON_CreateObject()); }
+static cJSON *array(builder *b) { return keep(b, cJSON_CreateArray()); }
+static cJSON *null(builder *b) { return keep(b, cJSON_CreateNull()); }
+
+static cJSON *text(builder *b, const char *string) {
+  char *clean = report_clean(string);
+  cJSON *item = clean ? cJSON_CreateString(clean) : NULL;
+  free(clean);
+  return keep(b, item);
+}
+
+static cJSON *text_or_null(builder *b, const char *string) { return string ? text(b, string) : null(b); }
+
+static cJSON *count(builder *b, uint64_t value) {
+  char digits[24];
+  snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
+  return keep(b, cJSON_CreateRaw(digits));
+}
+
+static cJSON *real(builder *b, double value) {
+  char digits[REPORT_TEXT];
+  return isfinite(value) ? keep(b, cJSON_CreateRaw(report_real(digits, value))) : null(b);
+}
+
+static cJSON *reals_by_level(builder *b, const double *levels, const double *values, int n) {
+  cJSON *item = object(b);
+  char key[REPORT_TEXT];
+  for (int i = 0; i < n; i++) add(b, item, report_real(key, levels[i]), real(b, values[i]));
+  return item;
+}
+
+static cJSON *field(builder *b, report_kind kind, const void *value) {
+  const double *reals = value;
+  cJSON *item;
+  if (!value) return null(b);
+  switch (kind) {
+    case REPORT_COUNT: return count(b, *(const uint64_t *)value);
+    case REPORT_REAL: return real(b, *reals);
+    case REPORT_DISTINCT_METHOD: return text_or_null(b, report_distinct_method(*(const actscope_distinct_method *)value));
+    case REPORT_CORRELATION_METHOD:
+      return text_or_null(b, report_correlation_method(*(const actscope_correlation_method *)value));
+    case REPORT_QUANTILES: return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
+    case REPORT_ABOVE: return reals_by_level(b, actscope_pair_thresholds, reals, ACTSCOPE_THRESHOLD_COUNT);
+    case REPORT_INTERVAL:
+      item = array(b);
+      for (int i = 0; i < 2; i++) add(b, item, NULL, real(b, reals[i]));
+      return item;
+    case REPORT_HISTOGRAM:
+      item = array(b);
+      for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) add(b, item, NULL, count(b, ((const uint64_t *)value)[i]));
+      return item;
+  }
+  return null(b);
+}
+
+static cJSON *warnings_of(builder *b, const report_layer *layer) {
+  cJSON *item = array(b);
+  char sentence[REPORT_SENTENCE];
+  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; bit++)
+    if (actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) add(b, item, NULL, text(b, sentence));
+  return item;
+}
+
+/* The members of one layer, added to `item`. */
+static void add_layer(builder *b, cJSON *item, const report_document *document, const report_layer *layer) {
+  const actscope_layer_report *report = &layer->report;
+  add(b, item, "name", text(b, layer->name));
+  add(b, item, "source", text(b, layer->source));
+  add(b, item, "dtype", text(b, actscope_dtype_name(report->dtype)));
+  cJSON *shape = array(b);
+  for (int i = 0; i < layer->ndim && i < ACTSCOPE_MAX_DIMS; i++) add(b, shape, NULL, count(b, (uint64_t)layer->shape[i]));
+  add(b, item, "shape", shape);
+  add(b, item, "samples", count(b, report->samples));
+  add(b, item, "features", count(b, report->features));
+  add(b, item, "seconds", real(b, report->seconds));
+  add(b, item, "warnings", warnings_of(b, layer));
+  for (size_t f = 0; f < report_field_count;) {
+    const report_field *first = &report_fields[f];
+    int there = (report->statistics & first->any) != 0;
+    cJSON *section = there ? object(b) : NULL;
+    for (; f < report_field_count && strcmp(report_fields[f].section, first->section) == 0; f++)
+      if (there) add(b, section, report_fields[f].name,
+                     field(b, report_fields[f].kind, report_value(document, layer, &report_fields[f])));
+    if (there) add(b, item, first->section, section);
+  }
+  if (document->compat) {
+    cJSON *compat = object(b);
+    for (int i = 0; i < layer->compat.count && i < COMPAT_MAX; i++)
+      add(b, compat, layer->compat.name[i], real(b, layer->compat.value[i]));
+    add(b, item, "compat", compat);
+  }
+}
+
+static cJSON *options_of(builder *b, const actscope_options *options) {
+  static const struct {
+    uint32_t bits;
+    const char *name;
+  } statistics[] = {{ACTSCOPE_PROFILE, "profile"},
+                    {ACTSCOPE_DISTINCT, "distinct"},
+                    {ACTSCOPE_HEALTH, "health"},
+                    {ACTSCOPE_CORRELATION, "correlation"},
+                    {ACTSCOPE_RANK, "rank"}};
+  char device[32];
+  cJSON *item = object(b), *list = array(b);
+  if (options->device == ACTSCOPE_DEVICE_CUDA) {
+    snprintf(device, sizeof device, "cuda:%d", (int)options->device_index);
+  } else {
+    strcpy(device, options->device == ACTSCOPE_DEVICE_CPU ? "cpu" : "auto");
+  }
+  for (size_t i = 0; i < sizeof statistics / sizeof *statistics; i++)
+    if (options->statistics & statistics[i].bits) add(b, list, NULL, text(b, statistics[i].name));
+  add(b, item, "device", text(b, device));
+  add(b, item, "memory", count(b, options->memory_budget));
+  add(b, item, "statistics", list);
+  add(b, item, "correlation", text_or_null(b, report_correlation_method(options->correlation)));
+  add(b, item, "pairs", count(b, options->pairs));
+  add(b, item, "seed", count(b, options->seed));
+  add(b, item, "precision", text(b, options->precision == ACTSCOPE_PRECISION_FP16 ? "fp16" : "fp32"));
+  add(b, item, "distinct", text_or_null(b, report_distinct_method(options->distinct)));
+  add(b, item, "sketch_bits", real(b, options->sketch_bits));
+  add(b, item, "channels", keep(b, cJSON_CreateBool(options->channels != 0)));
+  add(b, item, "large_tensor", count(b, options->large_tensor));
+  return item;
+}
+
+/* What holds for the document as a whole, added to `item`. */
+static void add_head(builder *b, cJSON *item, const report_document *document) {
+  add(b, item, "version", text(b, actscope_version()));
+  add(b, item, "backend", text_or_null(b, document->backend));
+  add(b, item, "device", text_or_null(b, document->device));
+  add(b, item, "options", options_of(b, &document->options));
+  cJSON *memory = object(b);
+  add(b, memory, "budget_bytes", count(b, document->budget_bytes));
+  add(b, memory, "workspace_bytes", count(b, document->workspace_bytes));
+  add(b, item, "memory", memory);
+  add(b, item, "seconds", real(b, document->seconds));
+}
+
+static void add_network(builder *b, cJSON *item, const report_document *document) {
+  cJSON *bottlenecks = array(b), *large = array(b);
+  char sentence[REPORT_SENTENCE];
+  for (size_t i = 0; document->ranking && i < document->count; i++) {
+    const actscope_bottleneck *entry = &document->ranking[i];
+    if (!report_has_score(document, entry)) continue;
+    const report_layer *layer = &document->layers[entry->layer];
+    cJSON *row = object(b), *reasons = array(b);
+    for (int bit = 0; bit < ACTSCOPE_REASON_COUNT; bit++)
+      if (actscope_reason_text(entry, &layer->report, bit, sentence, sizeof sentence))
+        add(b, reasons, NULL, text(b, sentence));
+    add(b, row, "layer", text(b, layer->name));
+    add(b, row, "source", text(b, layer->source));
+    add(b, row, "score", real(b, entry->score));
+    add(b, row, "reasons", reasons);
+    add(b, bottlenecks, NULL, row);
+  }
+  for (size_t i = 0; i < document->count; i++)
+    if (report_has_numbers(&document->layers[i]) && document->layers[i].report.warnings & ACTSCOPE_WARN_LARGE_TENSOR)
+      add(b, large, NULL, text(b, document->layers[i].name));
+  add(b, item, "bottlenecks", bottlenecks);
+  add(b, item, "large_tensors", large);
+}
+
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+
+static int is_scalar(const cJSON *item) { return !cJSON_IsArray(item) && !cJSON_IsObject(item); }
+
+/* One item as cJSON prints it, without a line break; -1 when memory is short. */
+static int put_plain(report_sink *sink, const cJSON *item) {
+  char *line = cJSON_PrintUnformatted(item);
+  if (!line) return -1;
+  report_put(sink, line);
+  cJSON_free(line);
+  return 0;
+}
+
+/* Scalars, as many on a line as fit. */
+static int put_scalars(report_sink *sink, const cJSON *list, int indent) {
+  int column = 0, lines = 0;
+  size_t total = 0;
+  const cJSON *item;
+  for (int pass = 0; pass < 2; pass++) {
+    cJSON_ArrayForEach(item, list) {
+      char *word = cJSON_PrintUnformatted(item);
+      if (!word) return -1;
+      int length = report_columns(word);
+      if (pass == 0) {
+        total += (size_t)length + 2;
+      } else {
+        int fresh = total > LINE && (!lines || column + length + 2 > LINE);
+        if (fresh) {
+          report_print(sink, "%s\n%*s", lines++ ? "," : "", indent + 2, "");
+          column = 0;
+        } else if (item != list->child) {
+          report_put(sink, ", ");
+        }
+        report_put(sink, word);
+        column += length + 2;
+      }
+      cJSON_free(word);
+    }
+    if (pass == 0) report_put(sink, "[");
+  }
+  if (lines) report_print(sink, "\n%*s", indent, "");
+  report_put(sink, "]");
+  return 0;
+}
+
+static int put_item(report_sink *sink, const cJSON *item, int indent);
+
+static int put_members(report_sink *sink, const cJSON *item, int indent) {
+  const cJSON *child;
+  cJSON_ArrayForEach(child, item) {
+    if (child != item->child) report_put(sink, ",\n");
+    report_print(sink, "%*s", indent, "");
+    if (cJSON_IsObject(item)) {
+      cJSON key = {.type = cJSON_String, .valuestring = child->string};
+      if (put_plain(sink, &key) != 0) return -1;
+      report_put(sink, ": ");
+    }
+    if (put_item(sink, child, indent) != 0) return -1;
+  }
+  return 0;
+}
+
+static int put_item(report_sink *sink, const cJSON *item, int indent) {
+  if (is_scalar(item) || !item->child) return put_plain(sink, item);
+  if (cJSON_IsArray(item)) {
+    int scalars = 1;
+    const cJSON *child;
+    cJSON_ArrayForEach(child, item) scalars &= is_scalar(child);
+    if (scalars) return put_scalars(sink, item, indent);
+  }
+  report_put(sink, cJSON_IsObject(item) ? "{\n" : "[\n");
+  if (put_members(sink, item, indent + 2) != 0) return -1;
+  report_print(sink, "\n%*s%s", indent, "", cJSON_IsObject(item) ? "}" : "]");
+  return 0;
+}
+
+/* Hands a finished tree to `put`, unless building it failed, and frees it. */
+static int finish(report_sink *sink, builder *b, cJSON *item, int (*put)(report_sink *, const cJSON *, int), int indent) {
+  int result = b->failed ? -1 : put(sink, item, indent);
+  cJSON_Delete(item);
+  if (result != 0) errno = ENOMEM;
+  return result;
+}
+
+int report_write_json(report_sink *sink, const report_document *document) {
+  builder b = {0};
+  cJSON *item = object(&b);
+  add(&b, item, "schema", text(&b, SCHEMA));
+  add_head(&b, item, document);
+  report_put(sink, "{\n");
+  if (finish(sink, &b, item, put_members, 2) != 0) return -1;
+
+  const char *before = "\n    ";
+  report_put(sink, ",\n  \"layers\": [");
+  for (size_t i = 0; i < document->count && !sink->error; i++) {
+    if (!report_has_numbers(&document->layers[i])) continue;
+    item = object(&b);
+    add_layer(&b, item, document, &document->layers[i]);
+    report_put(sink, before);
+    if (finish(sink, &b, item, put_item, 4) != 0) return -1;
+    before = ",\n    ";
+  }
+  report_put(sink, *before == ',' ? "\n  ],\n  \"network\": " : "],\n  \"network\": ");
+  item = object(&b);
+  add_network(&b, item, document);
+  if (finish(sink, &b, item, put_item, 2) != 0) return -1;
+  report_put(sink, "\n}\n");
+  return 0;
+}
+
+static int put_line(report_sink *sink, const cJSON *item, int indent) {
+  (void)indent;
+  if (put_plain(sink, item) != 0) return -1;
+  report_put(sink, "\n");
+  return 0;
+}
+
+int report_write_jsonl(report_sink *sink, const report_document *document) {
+  builder b = {0};
+  cJSON *item;
+  for (size_t i = 0; i < document->count && !sink->error; i++) {
+    if (!report_has_numbers(&document->layers[i])) continue;
+    item = object(&b);
+    add(&b, item, "schema", text(&b, SCHEMA));
+    add(&b, item, "type", text(&b, "layer"));
+    add_layer(&b, item, document, &document->layers[i]);
+    if (finish(sink, &b, item, put_line, 0) != 0) return -1;
+  }
+  item = object(&b);
+  add(&b, item, "schema", text(&b, SCHEMA));
+  add(&b, item, "type", text(&b, "network"));
+  add_head(&b, item, document);
+  add_network(&b, item, document);
+  return finish(sink, &b, item, put_line, 0);
+}

@@ -1,0 +1,95 @@
+/* report.c - names of the formats, and the one entry to the writers. */
+#include "report/report.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/format.h"
+
+static const char *const names[] = {"table", "json", "jsonl", "csv", "html"};
+
+int report_format_from_name(const char *name, report_format *format) {
+  for (size_t i = 0; name && i < sizeof names / sizeof *names; i++) {
+    if (strcmp(name, names[i]) == 0) {
+      *format = (report_format)i;
+      return 0;
+    }
+  }
+  return -1;
+}
+
+const char *report_format_name(report_format format) {
+  return (size_t)format < sizeof names / sizeof *names ? names[format] : NULL;
+}
+
+int report_has_numbers(const report_layer *layer) {
+  return layer->error == NULL && layer->report.status == ACTSCOPE_OK;
+}
+
+int report_has_score(const report_document *document, const actscope_bottleneck *entry) {
+  return entry->layer < document->count && isfinite(entry->score) &&
+         report_has_numbers(&document->layers[entry->layer]);
+}
+
+const actscope_bottleneck **report_scores(const report_document *document) {
+  const actscope_bottleneck **scores = calloc(document->count + 1, sizeof *scores);
+  for (size_t i = 0; scores && document->ranking && i < document->count; i++) {
+    const actscope_bottleneck *entry = &document->ranking[i];
+    if (report_has_score(document, entry)) scores[entry->layer] = entry;
+  }
+  return scores;
+}
+
+static size_t join(char *text, size_t used, const char *sentence) {
+  size_t left = REPORT_SENTENCES - used;
+  int wrote = snprintf(text + used, left, "%s%s", used ? "; " : "", sentence);
+  return used + (wrote < 0 ? 0 : (size_t)wrote < left ? (size_t)wrote : left - 1);
+}
+
+char *report_reasons(char *text, const actscope_bottleneck *entry, const report_layer *layer) {
+  char sentence[REPORT_SENTENCE];
+  size_t used = 0;
+  *text = 0;
+  for (int bit = 0; bit < ACTSCOPE_REASON_COUNT; bit++)
+    if (actscope_reason_text(entry, &layer->report, bit, sentence, sizeof sentence)) used = join(text, used, sentence);
+  return text;
+}
+
+char *report_warnings(char *text, const report_layer *layer) {
+  char sentence[REPORT_SENTENCE];
+  size_t used = 0;
+  *text = 0;
+  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; bit++)
+    if (actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) used = join(text, used, sentence);
+  return text;
+}
+
+static int dispatch(report_sink *sink, report_format format, const report_document *document, int colour, int width) {
+  switch (format) {
+    case REPORT_TABLE: return report_write_table(sink, document, colour, width);
+    case REPORT_JSON: return report_write_json(sink, document);
+    case REPORT_JSONL: return report_write_jsonl(sink, document);
+    case REPORT_CSV: return report_write_csv(sink, document);
+    case REPORT_HTML: return report_write_html(sink, document);
+  }
+  errno = EINVAL;
+  return -1;
+}
+
+int report_write(FILE *stream, report_format format, const report_document *document, int colour, int width) {
+  /* The thread, not the process: other threads keep their locale. */
+  locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  if (!plain) return -1;
+  locale_t before = uselocale(plain);
+  report_sink sink = {stream, 0};
+  int error = dispatch(&sink, format, document, colour, width) == 0 ? 0 : errno ? errno : EIO;
+  if (!error && !sink.error && fflush(stream) != 0) sink.error = errno ? errno : EIO;
+  uselocale(before);
+  freelocale(plain);
+  if (sink.error) error = sink.error;
+  errno = error;
+  return error ? -1 : 0;
+}
