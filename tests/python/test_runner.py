@@ -22,6 +22,8 @@ class Case(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(ROOT)  # the runner belongs to the root of the tree
 
     def write(self, name, text, mode=0o755):
         path = os.path.join(self.folder, name)
