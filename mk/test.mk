@@ -25,7 +25,7 @@ setup:
 test: setup
 	$(Q)$(MAKE) --no-print-directory run-tests
 
-run-tests: all $(B)/tests/unit $(TOOLS)
+run-tests: all examples $(B)/tests/unit $(TOOLS)
 	$(Q)tests/run $(B)
 
 ## unit: the C tests alone, without set-up; UNIT_ARGS="--filter SUITE/NAME" picks some
