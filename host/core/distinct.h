@@ -55,8 +55,11 @@ ACTSCOPE_FN void distinct_columns(const uint32_t *words, int p, uint64_t c[33]) 
 
 /* Maximum likelihood. With x = lambda / m the expected hits of a word, bit k is clear with probability exp(-t_k x),
  * t_k = 2^-(k+1), the last 2^-(32-p). The score sum_k c_k t_k / (exp(t_k x) - 1) - sum_k (m - c_k) t_k falls in x;
- * its root is found by bisection in ln x, then Newton. Sets *lambda and the standard error of ln lambda; both 0 when no
- * bit is set, lambda infinite when all are. */
+ * its root is found by bisection in ln x. Sets *lambda and the standard error of ln lambda; both 0 when no bit is set,
+ * lambda infinite when all are.
+ * The model draws the number of values from a Poisson distribution, whose spread 1/lambda is in the inverse of the
+ * information; the number at hand is fixed, so that part is taken off. Left in, few values in a wide sketch claim 10
+ * times their error (0.10 instead of 0.006 for 100 values at p = 12). */
 ACTSCOPE_FN void distinct_likelihood(const uint64_t c[33], int p, double *lambda, double *log_error) {
   int q = 32 - p;
   double m = (double)(1u << p), clear = 0, set = 0;
@@ -86,7 +89,8 @@ ACTSCOPE_FN void distinct_likelihood(const uint64_t c[33], int p, double *lambda
     if (e < 1e150) information += (double)c[k] * t * t * (e + 1) / (e * e);
   }
   *lambda = m * x;
-  *log_error = information > 0 ? 1 / (x * sqrt(information)) : 0;
+  double spread = information > 0 ? 1 / (x * x * information) - 1 / (m * x) : 0;
+  *log_error = spread > 0 ? sqrt(spread) : 0;
 }
 
 /* The distinct count of a hash count lambda. A bijection of 2^32 patterns samples them without replacement, so for
@@ -100,7 +104,7 @@ ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int
                                  actscope_distinct *out) {
   double lambda, error, none = core_nan(), n = (double)elements;
   distinct_likelihood(c, p, &lambda, &error);
-  double count = distinct_count(dtype, lambda), low = distinct_count(dtype, lambda * exp(-1.96 * error)),
+  double found = distinct_count(dtype, lambda), count = found, low = distinct_count(dtype, lambda * exp(-1.96 * error)),
          high = distinct_count(dtype, lambda * exp(1.96 * error));
   double floor_count = elements > 0 ? 1 : 0;
   if (!(count <= n)) count = n;
@@ -112,7 +116,9 @@ ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int
   out->count = (uint64_t)(count + 0.5);
   out->lower = (uint64_t)floor(low);
   out->upper = (uint64_t)ceil(high);
-  out->relative_standard_error = error;
+  /* of the count: d ln count / d ln lambda is 1 but near the end of float32's patterns */
+  out->relative_standard_error =
+      dtype == ACTSCOPE_FLOAT32 && found > 0 && core_finite(lambda) ? error * lambda * (1 - found / 4294967296.0) / found : error;
   out->redundancy = elements > 0 ? 1 - (double)out->count / n : none;
 }
 

@@ -73,7 +73,7 @@ void data_fill(enum data_kind kind, uint64_t seed, actscope_dtype dtype, double 
         }
         case DATA_HUBS: v = f % 64 < 2 ? factors[f % 64] : f % 2 ? factors[(f / 64) % 2] + 0.3 * v : v; break;
         case DATA_SPECIALS: v = random_below(&r, 23) == 0 ? special(random_below(&r, 8), dtype) : v; break;
-        case DATA_TINY: v *= dtype == ACTSCOPE_FLOAT64 ? 1e-140 : ref_smallest_normal(dtype); break;
+        case DATA_TINY: v *= dtype == ACTSCOPE_FLOAT64 ? 1e-60 : ref_smallest_normal(dtype); break;
         case DATA_ALL_NAN: v = NAN; break;
         default: break;
       }
