@@ -1,0 +1,36 @@
+/* main.c - the program `actscope`: picks the command. */
+#include <signal.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void usage(FILE *to) {
+  fputs("usage: actscope report [options] FILE...   what flows through each layer in .npy, .npz, .safetensors files\n"
+        "       actscope stress [options]           the 24-layer workload, round after round, under a memory cap\n"
+        "       actscope info [--format json]       devices, backends, versions\n"
+        "       actscope COMMAND --help             a command's options\n"
+        "       actscope --version\n",
+        to);
+}
+
+int main(int argc, char **argv) {
+  signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error to report, not a death */
+  if (argc < 2) {
+    usage(stderr);
+    return EXIT_USAGE;
+  }
+  const char *command = argv[1];
+  if (strcmp(command, "report") == 0) return command_report(argc - 1, argv + 1);
+  if (strcmp(command, "stress") == 0) return command_stress(argc - 1, argv + 1);
+  if (strcmp(command, "info") == 0) return command_info(argc - 1, argv + 1);
+  if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
+    usage(stdout);
+    return 0;
+  }
+  if (strcmp(command, "--version") == 0) {
+    printf("actscope %s\n", actscope_version());
+    return 0;
+  }
+  complain("unknown command '%s'; try actscope --help", command);
+  return EXIT_USAGE;
+}
