@@ -108,7 +108,10 @@ $(B)/actscope: $(CLI_O) $(APP_O) $(B)/libactscope.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
 
-$(B)/actscope-bench: $(BENCH_O) $(APP_O) $(B)/libactscope.a
+# The benchmark checks its rows against the oracle of the tests.
+BENCH_REF_O := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c))
+$(B)/obj/bench/%.o: DEFS += $(DEPFLAGS) -Itests
+$(B)/actscope-bench: $(BENCH_O) $(BENCH_REF_O) $(B)/libactscope.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { HEADER = 64 };
-static uint64_t held, peak, fail_at;
+static uint64_t held, peak, allocations, fail_at;
 
 void *actscope_memory_allocate_raw(uint64_t bytes) {
   if (bytes > SIZE_MAX - 2 * HEADER) return NULL;
@@ -13,6 +13,7 @@ void *actscope_memory_allocate_raw(uint64_t bytes) {
   char *block = aligned_alloc(HEADER, (size_t)(HEADER + (bytes + HEADER - 1) / HEADER * HEADER));
   if (!block) return NULL;
   memcpy(block, &bytes, sizeof bytes);
+  __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
   uint64_t now = __atomic_add_fetch(&held, bytes, __ATOMIC_RELAXED), top = __atomic_load_n(&peak, __ATOMIC_RELAXED);
   while (now > top && !__atomic_compare_exchange_n(&peak, &top, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
@@ -36,4 +37,5 @@ void actscope_memory_free(void *pointer) {
 
 uint64_t actscope_memory_held(void) { return __atomic_load_n(&held, __ATOMIC_RELAXED); }
 uint64_t actscope_memory_peak(void) { return __atomic_load_n(&peak, __ATOMIC_RELAXED); }
+uint64_t actscope_memory_allocations(void) { return __atomic_load_n(&allocations, __ATOMIC_RELAXED); }
 void actscope_memory_fail_at(uint64_t n) { __atomic_store_n(&fail_at, n, __ATOMIC_RELAXED); }

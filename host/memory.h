@@ -16,6 +16,8 @@ void actscope_memory_free(void *pointer);
 /* Bytes held now, and the most ever held, by everything allocated here. */
 uint64_t actscope_memory_held(void);
 uint64_t actscope_memory_peak(void);
+/* How many allocations there ever were. */
+uint64_t actscope_memory_allocations(void);
 
 /* For tests: the n-th allocation from now on fails (0: none does). */
 void actscope_memory_fail_at(uint64_t n);
