@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,8 +61,15 @@ static void help(void) {
 /* Log lines go to standard error, between two drawings of the progress bar. */
 static void log_line(void *user, actscope_log_level level, const char *message) {
   static const char *const names[] = {"error: ", "warning: ", "", ""};
-  progress_clear((struct progress *)user);
-  fprintf(stderr, "actscope: %s%s\n", names[level], message);
+  char line[640];
+  snprintf(line, sizeof line, "actscope: %s%s", names[level], message);
+  progress_log(user, line);
+}
+
+/* One layer's problem; the bar makes room for it. */
+static void complain_layer(progress *bar, const report_layer *l, const char *problem) {
+  progress_end(bar);
+  complain("%s: %s: %s", l->source, l->name, problem);
 }
 
 /* Returns -1 to go on, else an exit status. */
@@ -262,17 +270,16 @@ static double seconds_now(void) {
 }
 
 /* Runs the plan layer by layer, so that inflated data is held one layer at a time. Returns an exit status. */
-static int run(const struct settings *s, struct inputs *in, actscope_plan *plan, struct progress *bar) {
+static int run(struct inputs *in, actscope_plan *plan, progress *bar) {
   int result = EXIT_ALL_ANALYSED;
   for (size_t i = 0; i < in->count; ++i) {
     report_layer *l = &in->layers[i];
     struct item *item = &in->items[i];
     char error[READER_ERROR_SIZE];
     actscope_tensor tensor;
-    progress_show(bar, i, in->count, l->name);
+    progress_step(bar, i, l->name);
     if (reader_load(item->file, item->entry, &tensor, error)) {
-      progress_clear(bar);
-      complain("%s: %s: %s", l->source, l->name, error);
+      complain_layer(bar, l, error);
       l->error = "unreadable";
       in->bad = 1;
       continue;
@@ -281,15 +288,13 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
     if (!status) status = actscope_plan_wait(plan);
     if (!status) status = actscope_plan_report(plan, i, &l->report);
     if (status) {
-      progress_clear(bar);
-      complain("%s: %s: %s", l->source, l->name, actscope_last_error());
+      complain_layer(bar, l, actscope_last_error());
       l->error = "not measured";
       result = exit_status_of(status);
     }
-    (void)s;
     reader_release(item->file, item->entry);
   }
-  progress_finish(bar);
+  progress_end(bar);
   return result;
 }
 
@@ -301,13 +306,19 @@ static void keep_good(struct inputs *in) {
   in->count = kept;
 }
 
+/* Columns of the terminal; 0 when it does not tell. */
+static int terminal_width(int descriptor) {
+  struct winsize size;
+  return ioctl(descriptor, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static int write_document(const struct settings *s, const report_document *d) {
   if (s->output) {
     if (report_write_file(s->output, s->format, d) == 0) return 0;
     complain("%s: %s", s->output, strerror(errno));
     return EXIT_OUTPUT;
   }
-  int terminal = isatty(STDOUT_FILENO), width = terminal ? progress_terminal_width(STDOUT_FILENO) : 0;
+  int terminal = isatty(STDOUT_FILENO), width = terminal ? terminal_width(STDOUT_FILENO) : 0;
   const char *no_colour = getenv("NO_COLOR");
   if (report_write(stdout, s->format, d, terminal && !(no_colour && *no_colour), width) == 0 && fflush(stdout) == 0)
     return 0;
@@ -317,10 +328,7 @@ static int write_document(const struct settings *s, const report_document *d) {
 
 static int analyse(struct settings *s, struct inputs *in) {
   double start = seconds_now();
-  struct progress bar;
-  progress_init(&bar, !s->quiet && isatty(STDERR_FILENO));
-  s->options.log = log_line;
-  s->options.log_user = &bar;
+  progress bar;
   if (open_inputs(s, in)) {
     complain("out of memory while listing the layers");
     return EXIT_MEMORY_CAP;
@@ -331,6 +339,9 @@ static int analyse(struct settings *s, struct inputs *in) {
     else complain("no layers in the files");
     return in->seen ? EXIT_USAGE : EXIT_BAD_INPUT;
   }
+  progress_begin(&bar, stderr, in->count, !s->quiet);
+  s->options.log = log_line;
+  s->options.log_user = &bar;
   actscope_plan *plan;
   actscope_status status = actscope_plan_create(&plan, in->plan_layers, in->count, &s->options);
   if (status) {
@@ -340,7 +351,7 @@ static int analyse(struct settings *s, struct inputs *in) {
   report_document d = {0};
   size_t workspace = 0;
   actscope_plan_workspace(plan, &workspace, NULL);
-  int result = run(s, in, plan, &bar);
+  int result = run(in, plan, &bar);
   actscope_device device = actscope_plan_device(plan);
   actscope_plan_destroy(plan);
   keep_good(in);
