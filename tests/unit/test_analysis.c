@@ -3,28 +3,13 @@
  * Data are made here and measured here, naively and in double precision, so that these tests say whether the scores
  * make sense, whatever the backends do. */
 #include <criterion/criterion.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "actscope.h"
 #include "analysis/bottleneck.h"
-#include "core/dtype.h"
+#include "naive_report.h"
 
 TestSuite(analysis, .timeout = 120);
 
-/* ---- Data ----------------------------------------------------------------------------------------------------------
- */
-
-static uint64_t state;
-static double uniform(void) { /* (0, 1), SplitMix64 */
-  uint64_t z = (state += 0x9E3779B97F4A7C15ull);
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-  return ((double)((z ^ z >> 31) >> 12) + 0.5) / 4503599627370496.0;
-}
-static double normal(void) { return sqrt(-2 * log(uniform())) * cos(2 * M_PI * uniform()); }
+/* ---- Data -------------------------------------------------------------------------------------------------------- */
 
 /* Nearest value of the type, by search in no type's own arithmetic: spacing 2^(e - bits) at exponent e. */
 static double rounded(actscope_dtype dtype, double x) {
@@ -49,137 +34,6 @@ static double gelu(void) { double v = normal(); return v * 0.5 * (1 + erf(v * M_
 static double offset(void) { return 100 + normal(); }
 static double laplace(void) { double v = log(uniform()); return uniform() < 0.5 ? v : -v; }
 
-/* ---- A naive measurement --------------------------------------------------------------------------------------------
- */
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return x < y ? -1 : x > y;
-}
-
-/* Entropy of the eigenvalues of the symmetric a (n x n, destroyed) by Jacobi rotations. */
-static double spectrum_entropy(double *a, int n) {
-  for (int sweep = 0; sweep < 30; ++sweep) {
-    double off = 0, diagonal = 0;
-    for (int i = 0; i < n; ++i)
-      for (int j = 0; j < n; ++j) *(i == j ? &diagonal : &off) += a[i * n + j] * a[i * n + j];
-    if (off <= 1e-18 * diagonal) break;
-    for (int p = 0; p < n; ++p)
-      for (int q = p + 1; q < n; ++q) {
-        if (a[p * n + q] == 0) continue;
-        double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
-        double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), s = t * c;
-        for (int k = 0; k < n; ++k) {
-          double u = a[k * n + p], v = a[k * n + q];
-          a[k * n + p] = c * u - s * v;
-          a[k * n + q] = s * u + c * v;
-        }
-        for (int k = 0; k < n; ++k) {
-          double u = a[p * n + k], v = a[q * n + k];
-          a[p * n + k] = c * u - s * v;
-          a[q * n + k] = s * u + c * v;
-        }
-      }
-  }
-  double trace = 0, h = 0;
-  for (int i = 0; i < n; ++i) trace += a[i * n + i];
-  for (int i = 0; i < n; ++i)
-    if (a[i * n + i] > 1e-14 * trace) h -= a[i * n + i] / trace * log(a[i * n + i] / trace);
-  return h;
-}
-
-/* The complete report of x[n][d]. */
-static actscope_layer_report measure(actscope_dtype dtype, const double *x, size_t n, size_t d) {
-  actscope_layer_report r;
-  memset(&r, 0, sizeof r);
-  r.statistics = ACTSCOPE_ALL;
-  r.dtype = dtype;
-  r.elements = n * d;
-  r.samples = n;
-  r.features = d;
-  actscope_profile *p = &r.profile;
-  double *sorted = malloc((n * d + 1) * sizeof *sorted), sum = 0, squares = 0;
-  p->count = n * d;
-  p->min = INFINITY, p->max = -INFINITY;
-  for (size_t i = 0; i < n * d; ++i) {
-    double v = x[i];
-    if (isnan(v)) { ++p->nan; continue; }
-    if (isinf(v)) { v > 0 ? ++p->positive_inf : ++p->negative_inf; continue; }
-    sorted[p->finite++] = v == 0 ? 0 : v;
-    p->zero += v == 0;
-    p->negative += v < 0;
-    p->min = fmin(p->min, v), p->max = fmax(p->max, v);
-    sum += fabs(v), squares += v * v;
-  }
-  if (p->finite == 0) p->min = p->max = NAN;
-  p->abs_mean = sum / (double)p->finite;
-  p->l2_norm = sqrt(squares);
-  p->entropy = NAN;
-  if (p->finite > 1 && sum > 0) {
-    p->entropy = 0;
-    for (size_t i = 0; i < p->finite; ++i)
-      if (sorted[i] != 0) p->entropy -= fabs(sorted[i]) / sum * log(fabs(sorted[i]) / sum) / log((double)p->finite);
-  }
-  qsort(sorted, p->finite, sizeof *sorted, ascending);
-  uint64_t count = (p->nan > 0) + (p->positive_inf > 0) + (p->negative_inf > 0);
-  for (size_t i = 0; i < p->finite; ++i) count += i == 0 || sorted[i] != sorted[i - 1];
-  free(sorted);
-  r.distinct =
-      (actscope_distinct){ACTSCOPE_DISTINCT_EXACT, count, 0, count, count, 1 - (double)count / (double)(n * d)};
-
-  double *z = malloc((n * d + 1) * sizeof *z); /* valid features, one a row */
-  size_t valid = 0;
-  for (size_t f = 0; f < d; ++f) {
-    double low = INFINITY, high = -INFINITY, mean = 0, norm = 0, top = 0;
-    int finite = 1;
-    for (size_t s = 0; s < n; ++s) {
-      double v = x[s * d + f];
-      if (fabs(v) > top) top = fabs(v);
-      if (!isfinite(v)) { finite = 0; continue; }
-      low = fmin(low, v), high = fmax(high, v);
-      mean += v / (double)n;
-    }
-    r.health.dead += !(top > 1e-6);
-    r.health.nonfinite += !finite;
-    r.health.constant += finite && low == high;
-    if (!finite || low == high) continue;
-    for (size_t s = 0; s < n; ++s) norm += pow(x[s * d + f] - mean, 2);
-    for (size_t s = 0; s < n; ++s) z[valid * n + s] = (x[s * d + f] - mean) / sqrt(norm);
-    ++valid;
-  }
-  r.health.active_fraction = 1 - (double)r.health.dead / (double)d;
-  actscope_correlation *c = &r.correlation;
-  c->method = ACTSCOPE_CORRELATION_EXACT;
-  c->valid_features = valid;
-  double absolute = 0, square = 0;
-  double *gram = calloc(valid < n ? valid * valid + 1 : n * n + 1, sizeof *gram);
-  for (size_t i = 0; i < valid; ++i)
-    for (size_t j = 0; j <= i; ++j) {
-      double dot = 0;
-      for (size_t s = 0; s < n; ++s) dot += z[i * n + s] * z[j * n + s];
-      if (valid < n) gram[i * valid + j] = gram[j * valid + i] = dot;
-      if (i == j) continue;
-      ++c->pairs;
-      absolute += fabs(dot), square += dot * dot;
-    }
-  if (valid >= n)
-    for (size_t f = 0; f < valid; ++f)
-      for (size_t s = 0; s < n; ++s)
-        for (size_t t = 0; t < n; ++t) gram[s * n + t] += z[f * n + s] * z[f * n + t];
-  double m = (double)n, pairs = (double)c->pairs;
-  c->pairs_total = c->pairs;
-  c->mean_abs = c->mean_abs_ci95[0] = c->mean_abs_ci95[1] = absolute / pairs;
-  c->mean_square = square / pairs;
-  c->noise_floor = n > 1 ? exp(lgamma((m - 1) / 2) - lgamma(m / 2)) / sqrt(M_PI) : NAN;
-  double excess = (c->mean_square - 1 / (m - 1)) * (m - 1) / (m - 2);
-  c->adjusted_rms = n < 3 || pairs == 0 ? NAN : sqrt(fmax(0, excess));
-  r.rank.participation_ratio = (double)(valid * valid) / ((double)valid + 2 * square);
-  r.rank.effective_rank = valid > 0 && n > 1 ? exp(spectrum_entropy(gram, (int)(valid < n ? valid : n))) : NAN;
-  free(gram);
-  free(z);
-  return r;
-}
-
 static actscope_bottleneck judge(const actscope_layer_report *r) {
   actscope_bottleneck b;
   cr_assert_eq(actscope_rank_bottlenecks(r, 1, &b), ACTSCOPE_OK);
@@ -200,8 +54,7 @@ static void expect(const char *what, actscope_dtype dtype, double *x, size_t n, 
   free(x);
 }
 
-/* ---- Scores that make sense -----------------------------------------------------------------------------------------
- */
+/* ---- Scores that make sense -------------------------------------------------------------------------------------- */
 
 static const actscope_dtype all_types[] = {ACTSCOPE_FLOAT32,     ACTSCOPE_FLOAT16,     ACTSCOPE_BFLOAT16,
                                            ACTSCOPE_FLOAT8_E4M3, ACTSCOPE_FLOAT8_E5M2, ACTSCOPE_FLOAT64};
@@ -334,8 +187,7 @@ Test(analysis, one_outlier_is_low_entropy) {
   expect("outlier", ACTSCOPE_FLOAT32, x, 64, 100, ACTSCOPE_REASON_LOW_ENTROPY, 0.1, 0.2);
 }
 
-/* ---- Ingredients
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Ingredients ------------------------------------------------------------------------------------------------- */
 
 Test(analysis, expected_distinct_matches_rounded_data) {
   struct { const char *name; double (*make)(void); double low, high;
@@ -461,8 +313,7 @@ Test(analysis, correlation_counts_only_what_the_pairs_prove) {
   cr_expect(isnan(judge(&r).score), "two samples: r is +-1 whatever the data");
 }
 
-/* ---- Ranking and words
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Ranking and words ------------------------------------------------------------------------------------------- */
 
 Test(analysis, ranking_is_by_score_then_layer_with_unscored_layers_last) {
   enum { count = 40 };
