@@ -228,6 +228,26 @@ Test(analysis, expected_distinct_of_corner_cases) {
          half = actscope_expected_distinct(ACTSCOPE_FLOAT64, &p, 0.5);
   cr_expect(all > 99 && all <= 100 && half > 49 && half <= 50, "%g, half %g", all, half);
   cr_expect(isnan(actscope_expected_distinct(ACTSCOPE_FLOAT64, &p, 0)));
+  p.negative = 10, p.min = -1e-3, p.max = 103, p.abs_mean = 99, p.l2_norm = 10 * sqrt(99 * 99 + 1);
+  double few = actscope_expected_distinct(ACTSCOPE_FLOAT32, &p, 1); /* ten values where the fit has no mass at all */
+  cr_expect(few > 99 && few <= 100, "%g", few);
+}
+
+Test(analysis, uncertainty_of_a_sketch_is_not_redundancy) {
+  actscope_layer_report r;
+  memset(&r, 0, sizeof r);
+  r.statistics = ACTSCOPE_MOMENTS | ACTSCOPE_DISTINCT;
+  r.elements = r.profile.count = r.profile.finite = 100000, r.samples = 100, r.features = 1000;
+  r.profile.zero = 50000, r.profile.max = 4, r.profile.abs_mean = 0.4, r.profile.l2_norm = sqrt(50000);
+  struct ingredients in;
+  for (int sketch = 0; sketch < 2; ++sketch) {
+    r.distinct.count = r.distinct.upper = 40000;
+    if (sketch) r.distinct.upper = 50500;
+    actscope_ingredients(&r, &in);
+    double wanted = sketch ? 0 : 0.2;
+    cr_expect(fabs(in.severity[REASON_REDUNDANT] - wanted) < 0.02, "%g", in.severity[REASON_REDUNDANT]);
+    cr_expect(in.distinct_values == 39999, "one of them is 0: %g", in.distinct_values);
+  }
 }
 
 Test(analysis, unmeasured_ingredients_leave_the_score_to_the_others) {

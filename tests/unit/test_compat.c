@@ -343,6 +343,9 @@ Test(compat, saturation_and_utilisation_see_only_one_sign) {
   x[4] = -0.001;
   score(x, n, d, v);
   cr_expect_eq(v[COMPAT_SATURATION], 0, "and one negative value ends that: %g", v[COMPAT_SATURATION]);
+  x[4] = -INFINITY;
+  score(x, n, d, v);
+  NEAR(v[COMPAT_SATURATION], 1.0 / (n * d), "so does -infinity: %g", v[COMPAT_SATURATION]);
   x[4] = NAN;
   score(x, n, d, v);
   cr_expect_eq(v[COMPAT_SATURATION], 0, "or one NaN: %g", v[COMPAT_SATURATION]);
