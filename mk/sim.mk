@@ -1,0 +1,53 @@
+# Sim: the kernels' own source compiled by the C++ compiler and run on fibres, for machines without a GPU. No CUDA needed.
+# One build for each way of looking: plain (three schedules), ASan + UBSan, TSan (small sizes, two workers).
+SIM_CU    := $(wildcard kernels/*.cu)
+SIM_TEST  := $(wildcard tests/sim/*_test.cu)
+SIM_CPP   := tests/sim/main.cpp
+SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \
+             -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
+SIM_SEEDS := 0 1 7
+
+SIM_FLAGS_plain :=
+SIM_FLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SIM_FLAGS_tsan  := -fsanitize=thread
+
+# The engine is not instrumented for TSan: it tells TSan about its fibres itself.
+define sim_build
+$(B)/sim/$(1)/simt.o: tests/sim/simt.cpp mk/sim.mk
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$< ($(1)))
+	$$(Q)$$(CXX) $$(SIM_BASE) $(if $(filter tsan,$(1)),-DSIMT_TSAN,$$(SIM_FLAGS_$(1))) -c $$< -o $$@
+$(B)/sim/$(1)/%.cu.o: %.cu mk/sim.mk
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$< ($(1)))
+	$$(Q)$$(CXX) $$(SIM_BASE) $$(SIM_FLAGS_$(1)) -include simt.h -x c++ -c $$< -o $$@
+$(B)/sim/$(1)/%.o: %.cpp mk/sim.mk
+	@mkdir -p $$(@D)
+	$$(call say,CXX,$$< ($(1)))
+	$$(Q)$$(CXX) $$(SIM_BASE) $$(SIM_FLAGS_$(1)) -c $$< -o $$@
+$(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(B)/sim/$(1)/simt.o
+	$$(call say,LD,$$@)
+	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread
+$(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(SIM_CPP:%.cpp=$(B)/sim/$(1)/%.o) $(B)/sim/$(1)/simt.o
+	$$(call say,LD,$$@)
+	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
+endef
+$(foreach v,plain asan tsan,$(eval $(call sim_build,$(v))))
+-include $(shell find $(B)/sim -name '*.d' 2>/dev/null)
+
+.PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
+## test-sim: the kernels' own source on the CPU, in three schedules
+test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %")
+
+## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
+test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
+	$(Q)tests/sim/run $(B)/sim/asan/faults "$(B)/sim/asan/test 0"
+
+## test-sim-tsan: the same under ThreadSanitizer, small sizes, two workers
+test-sim-tsan: $(B)/sim/tsan/faults $(B)/sim/tsan/test
+	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run $(B)/sim/tsan/faults "$(B)/sim/tsan/test 0"
+
+## test-sim-mutation: delete each barrier, fence and wait of the kernels in turn; which tests notice? (minutes)
+test-sim-mutation:
+	$(Q)tests/sim/mutate
