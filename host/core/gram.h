@@ -77,13 +77,14 @@ ACTSCOPE_FN int gram_eigenvalues(double *a, uint64_t n, double *diagonal, double
     diagonal[n - 1] = a[n * n - 1];
     off[n - 1] = 0;
   }
+  /* What is below the rounding of the largest entry couples nothing. Against its two neighbours alone, the block of
+   * rounding noise that stands for the zero eigenvalues of a matrix of low rank would be iterated on without end. */
+  double least = 0;
+  for (uint64_t i = 0; i < n; ++i) least = fmax(least, 1.1e-16 * (fabs(diagonal[i]) + fabs(off[i])));
   for (uint64_t l = 0; l < n; ++l) {
     for (int iteration = 0;; ++iteration) {
       uint64_t m = l;
-      for (; m + 1 < n; ++m) {
-        double dd = fabs(diagonal[m]) + fabs(diagonal[m + 1]);
-        if (fabs(off[m]) <= 2.3e-16 * dd) break;
-      }
+      while (m + 1 < n && fabs(off[m]) > least) ++m;
       if (m == l) break;
       if (iteration == 60) return -1;
       double g = (diagonal[l + 1] - diagonal[l]) / (2 * off[l]), r = gram_hypot(g, 1);

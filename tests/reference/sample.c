@@ -44,3 +44,12 @@ uint64_t ref_permute(uint64_t n, uint64_t seed, uint32_t stream, uint64_t i) {
   } while (i >= n);
   return i;
 }
+
+void ref_sampled_pairs(uint64_t valid, uint64_t count, uint64_t seed, struct ref_pair *pairs) {
+  uint64_t k = 0;
+  for (uint64_t distance = 1; k < count; ++distance)
+    for (uint64_t a = 0; a < valid && k < count; ++a) {
+      pairs[k].i = ref_permute(valid, seed, 0, a);
+      pairs[k++].j = ref_permute(valid, seed, 0, (a + distance) % valid);
+    }
+}
