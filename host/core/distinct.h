@@ -106,7 +106,9 @@ ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int
   distinct_likelihood(c, p, &lambda, &error);
   double found = distinct_count(dtype, lambda), count = found, low = distinct_count(dtype, lambda * exp(-1.96 * error)),
          high = distinct_count(dtype, lambda * exp(1.96 * error));
-  double floor_count = elements > 0 ? 1 : 0;
+  double floor_count = elements > 0 ? 1 : 0, bits = 0; /* two values may share a bit, one value never sets two */
+  for (int k = 0; k <= 32 - p; ++k) bits += (double)c[k];
+  if (low < bits) low = bits;
   if (!(count <= n)) count = n;
   if (!(high <= n)) high = n;
   if (!(low <= n)) low = n;

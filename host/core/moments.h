@@ -8,14 +8,16 @@
 
 #include "core/dtype.h"
 
-/* 128 bytes. n counts the finite values; zero, negative and subnormal are among them. */
+/* 128 bytes. n counts the finite values; zero, negative and subnormal are among them.
+ * The sums are of y = x 2^-exponent. The exponent is 0 in every state but those of float64 values so large or so small
+ * (beyond 2^+-200) that a fourth power would leave the range of double; `mean` and the extrema are of x itself. */
 struct moments {
   uint64_t n;
-  double mean, m2, m3, m4;    /* sums of powers of (x - mean) */
-  double min, max;            /* +inf, -inf when n is 0 */
-  double abs_sum, abs_log_sum; /* sum |x|, sum |x| ln |x| */
+  double mean, m2, m3, m4;     /* sums of powers of (y - mean of y) */
+  double min, max;             /* +inf, -inf when n is 0 */
+  double abs_sum, abs_log_sum; /* sum |y|, sum |y| ln |y| */
   uint64_t nan, positive_inf, negative_inf, zero, negative, subnormal;
-  uint64_t reserved;          /* 0 */
+  int64_t exponent;
 };
 
 ACTSCOPE_FN void moments_init(struct moments *m) {
@@ -37,24 +39,50 @@ ACTSCOPE_FN void moments_from_shifted(struct moments *m, uint64_t n, double pivo
   if (m->m4 < 0) m->m4 = 0;
 }
 
-/* n, mean, m2..m4 of the union. */
+/* The same state with another exponent. */
+ACTSCOPE_FN void moments_rescale(struct moments *m, int64_t exponent) {
+  int64_t by = m->exponent - exponent;
+  int shift = by > 10000 ? 10000 : by < -10000 ? -10000 : (int)by;
+  m->exponent = exponent;
+  if (shift == 0) return;
+  m->m2 = ldexp(m->m2, 2 * shift);
+  m->m3 = ldexp(m->m3, 3 * shift);
+  m->m4 = ldexp(m->m4, 4 * shift);
+  m->abs_log_sum = ldexp(m->abs_log_sum + 0.6931471805599453 * shift * m->abs_sum, shift);
+  m->abs_sum = ldexp(m->abs_sum, shift);
+}
+
+/* n, mean, m2..m4 of the union of two states with one exponent. */
 ACTSCOPE_FN void moments_merge_central(struct moments *a, const struct moments *b) {
   if (b->n == 0) return;
   if (a->n == 0) {
     a->n = b->n, a->mean = b->mean, a->m2 = b->m2, a->m3 = b->m3, a->m4 = b->m4;
     return;
   }
-  double na = (double)a->n, nb = (double)b->n, n = na + nb, d = b->mean - a->mean, dn = d / n;
+  double na = (double)a->n, nb = (double)b->n, n = na + nb, d = b->mean - a->mean, dn;
+  if (a->exponent != 0) d = ldexp(b->mean, -(int)a->exponent) - ldexp(a->mean, -(int)a->exponent);
+  dn = d / n;
   double cross = d * dn * na * nb; /* d^2 na nb / n */
   a->m4 += b->m4 + cross * dn * dn * (na * na - na * nb + nb * nb) + 6 * dn * dn * (na * na * b->m2 + nb * nb * a->m2) +
            4 * dn * (na * b->m3 - nb * a->m3);
   a->m3 += b->m3 + cross * dn * (na - nb) + 3 * dn * (na * b->m2 - nb * a->m2);
   a->m2 += b->m2 + cross;
-  a->mean += dn * nb;
+  if (a->exponent == 0) a->mean += dn * nb;
+  else a->mean = ldexp(ldexp(a->mean, -(int)a->exponent) + dn * nb, (int)a->exponent);
   a->n += b->n;
 }
 
+/* a becomes the union. Zeros alone have no size of their own: they take the other's exponent, else the larger wins. */
 ACTSCOPE_FN void moments_merge(struct moments *a, const struct moments *b) {
+  struct moments scaled;
+  if (a->exponent != b->exponent) {
+    int64_t to = a->abs_sum == 0 ? b->exponent : b->abs_sum == 0 ? a->exponent
+                 : a->exponent > b->exponent ? a->exponent : b->exponent;
+    scaled = *b;
+    moments_rescale(a, to);
+    moments_rescale(&scaled, to);
+    b = &scaled;
+  }
   moments_merge_central(a, b);
   if (b->min < a->min) a->min = b->min;
   if (b->max > a->max) a->max = b->max;
@@ -68,7 +96,7 @@ ACTSCOPE_FN void moments_merge(struct moments *a, const struct moments *b) {
   a->subnormal += b->subnormal;
 }
 
-/* `count` times the value x (count > 0); `smallest_normal` is the dtype's. */
+/* `count` times the value x (count > 0) into a state with exponent 0; `smallest_normal` is the dtype's. */
 ACTSCOPE_FN void moments_update(struct moments *m, double x, uint64_t count, double smallest_normal) {
   if (x != x) { m->nan += count; return; }
   if (!core_finite(x)) {
@@ -100,36 +128,43 @@ ACTSCOPE_FN double dtype_smallest_normal(actscope_dtype dtype) {
   }
 }
 
-/* The numbers, quantiles aside. parts: ACTSCOPE_MOMENTS and ACTSCOPE_ENTROPY; what was not asked for is NaN. */
+/* The numbers, quantiles aside. parts: ACTSCOPE_MOMENTS and ACTSCOPE_ENTROPY; what was not asked for is NaN, or 0 where it
+ * is a count of special values; count and finite are always there. */
 ACTSCOPE_FN void moments_finish(const struct moments *m, uint32_t parts, actscope_profile *out) {
   double none = core_nan(), n = (double)m->n;
+  int exponent = (int)m->exponent;
   out->finite = m->n;
-  out->nan = m->nan;
-  out->positive_inf = m->positive_inf;
-  out->negative_inf = m->negative_inf;
   out->count = m->n + m->nan + m->positive_inf + m->negative_inf;
-  out->zero = m->zero;
-  out->negative = m->negative;
-  out->subnormal = m->subnormal;
+  out->nan = out->positive_inf = out->negative_inf = out->zero = out->negative = out->subnormal = 0;
   out->min = out->max = out->mean = out->variance = out->std = out->skewness = out->kurtosis = none;
   out->abs_mean = out->abs_max = out->l2_norm = out->entropy = none;
-  if (m->n > 0) {
-    out->min = m->min;
-    out->max = m->max;
+  if (parts & ACTSCOPE_MOMENTS) {
+    out->nan = m->nan;
+    out->positive_inf = m->positive_inf;
+    out->negative_inf = m->negative_inf;
+    out->zero = m->zero;
+    out->negative = m->negative;
+    out->subnormal = m->subnormal;
+  }
+  if ((parts & ACTSCOPE_MOMENTS) && m->n > 0) {
+    out->min = m->min + 0.0; /* -0 reads as 0 */
+    out->max = m->max + 0.0;
     out->mean = m->mean;
     out->abs_max = fmax(fabs(m->min), fabs(m->max));
-    out->abs_mean = m->abs_sum / n;
-    out->l2_norm = sqrt(m->m2 + n * m->mean * m->mean);
+    out->abs_mean = ldexp(m->abs_sum / n, exponent);
+    double y = ldexp(m->mean, -exponent);
+    out->l2_norm = ldexp(sqrt(m->m2 + n * y * y), exponent);
     if (m->min == m->max) { /* rounding must not give a constant a spread */
+      out->mean = out->min;
+      out->abs_mean = out->abs_max;
+      out->l2_norm = sqrt(n) * out->abs_max;
       if (m->n > 1) out->variance = out->std = 0;
     } else if (m->n > 1) {
-      out->variance = m->m2 / (n - 1);
-      out->std = sqrt(out->variance);
-      double v = m->m2 / n;
-      if (v > 0) {
-        out->skewness = m->m3 / n / (v * sqrt(v));
-        out->kurtosis = m->m4 / n / (v * v) - 3;
-      }
+      out->variance = ldexp(m->m2 / (n - 1), 2 * exponent);
+      out->std = ldexp(sqrt(m->m2 / (n - 1)), exponent);
+      double v = m->m2 / n, skewness = m->m3 / n / (v * sqrt(v)), kurtosis = m->m4 / n / (v * v) - 3;
+      if (core_finite(skewness)) out->skewness = skewness;
+      if (core_finite(kurtosis)) out->kurtosis = kurtosis;
     }
   }
   if ((parts & ACTSCOPE_ENTROPY) && m->n > 1 && m->abs_sum > 0) {

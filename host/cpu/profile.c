@@ -1,0 +1,602 @@
+/* profile.c - the profile stage: one read of the elements for everything that is asked for.
+ *
+ * The stream of elements is cut into chunks by their number alone; threads take chunks, and a chunk gives one state of
+ * moments. States are merged in the order of the chunks; histograms, sketches and sets are integers whose order does not
+ * matter. Inside a chunk, elements that lie side by side are handed to the kernels in blocks where they are; others are
+ * gathered first. Exact distinct values of wide types whose set does not fit are counted afterwards, one range of keys
+ * after the other, the ranges chosen by a sketch. */
+#include "cpu/profile.h"
+
+#include <omp.h>
+
+#include "cpu/cpu.h"
+
+enum {
+  CHUNKS = 256,         /* at the most */
+  CHUNK = 16384,        /* elements, at the least */
+  GATHER = 1024,        /* elements gathered at once; shorter runs than half of it are gathered too */
+  KEYS = 1024,          /* keys made and inserted at once */
+  GUIDE_BITS = 10,      /* the sketch that guides the passes of an exact count: 2 % */
+  SET_LEAST = 8192      /* slots; a set this small still takes several threads */
+};
+#define NARROW_BLOCK (1u << 20)
+
+/* Elements from which on counters of 64 bits are needed; 32-bit ones are emptied into them in time. Tests lower it. */
+uint64_t actscope_profile_wide_from = 1ull << 32;
+
+/* ---- Memory ---------------------------------------------------------------------------------------------------------- */
+
+struct layout {
+  /* what is done */
+  uint32_t statistics;
+  int narrow, sums, histogram, sketch_bits /* 0: none */, exact /* wide types only */, wide_counts;
+  uint32_t bins, block;
+  size_t size; /* bytes of an element */
+  uint64_t elements, chunks, chunk;
+  /* with what */
+  int workers, tables;
+  uint64_t states_bytes, totals_bytes, gather_bytes, keys_bytes, words_bytes, table_bytes, worker_bytes, set_bytes, bytes;
+};
+
+static uint64_t up64(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static void layout_place(struct layout *l, int workers, int tables, uint64_t set_bytes) {
+  l->workers = workers;
+  l->tables = tables;
+  l->set_bytes = set_bytes;
+  l->worker_bytes = l->gather_bytes + l->keys_bytes + l->words_bytes + l->table_bytes * (uint64_t)tables;
+  l->bytes = l->states_bytes + l->totals_bytes + l->worker_bytes * (uint64_t)workers + set_bytes;
+}
+
+/* Bytes of the set: for all keys at once, and the least, with which some 64 passes do. */
+static uint64_t set_best(const struct layout *l) {
+  uint64_t slots = l->elements + l->elements / 3 + SET_LEAST, bytes = slots * l->size;
+  return up64(l->size == 4 && bytes > 1ull << 29 ? 1ull << 29 : bytes);
+}
+static uint64_t set_least(const struct layout *l) {
+  uint64_t best = set_best(l), least = best / 64, floor = SET_LEAST * l->size;
+  return up64(least > floor ? least : floor < best ? floor : best);
+}
+
+static void layout_init(struct layout *l, const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements) {
+  memset(l, 0, sizeof *l);
+  l->statistics = q->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT);
+  l->elements = elements;
+  l->size = dtype == ACTSCOPE_FLOAT64 ? 8 : dtype == ACTSCOPE_FLOAT32 ? 4 : dtype_bins(dtype) == 256 ? 1 : 2;
+  l->narrow = dtype_is_narrow(dtype);
+  l->bins = dtype_bins(dtype);
+  l->block = l->narrow ? NARROW_BLOCK : PROFILE_BLOCK * 4 / (uint32_t)l->size; /* 16 KiB: half of a first-level cache */
+  l->histogram = l->narrow ? l->statistics != 0 : (l->statistics & ACTSCOPE_QUANTILES) != 0;
+  l->sums = !l->narrow && (l->statistics & ACTSCOPE_PROFILE);
+  l->wide_counts = l->histogram && elements >= actscope_profile_wide_from;
+  if (!l->narrow && (l->statistics & ACTSCOPE_DISTINCT)) {
+    l->exact = q->distinct == ACTSCOPE_DISTINCT_EXACT;
+    l->sketch_bits = l->exact ? GUIDE_BITS : q->sketch_bits;
+  }
+  l->chunk = (elements + CHUNKS - 1) / CHUNKS;
+  l->chunk = l->chunk < CHUNK ? CHUNK : (l->chunk + PROFILE_BLOCK - 1) / PROFILE_BLOCK * PROFILE_BLOCK;
+  l->chunks = (elements + l->chunk - 1) / l->chunk;
+  l->states_bytes = l->sums ? up64(l->chunks * sizeof(struct moments)) : 0;
+  l->totals_bytes = l->wide_counts ? up64(l->bins * sizeof(uint64_t)) : 0;
+  l->gather_bytes = up64(GATHER * l->size);
+  l->keys_bytes = l->exact ? up64(KEYS * l->size) : 0;
+  l->words_bytes = l->sketch_bits ? up64(sizeof(uint32_t) << l->sketch_bits) : 0;
+  l->table_bytes = l->histogram ? up64(l->bins * sizeof(uint32_t)) : 0;
+}
+
+static int most_workers(const struct layout *l, int threads) {
+  int most = threads > 1 ? threads : 1;
+  return (uint64_t)most > l->chunks ? l->chunks > 0 ? (int)l->chunks : 1 : most;
+}
+
+/* The largest arrangement that fits. Threads come first, then second tables; a set takes half, then what is left. */
+static int layout_fit(struct layout *l, int threads, uint64_t bytes) {
+  uint64_t best = l->exact ? set_best(l) : 0, least = l->exact ? set_least(l) : 0, half = bytes / 2, want;
+  want = best < half ? best : half > least ? half / 64 * 64 : least;
+  for (int workers = most_workers(l, threads); workers >= 1; --workers)
+    for (int tables = l->histogram ? 2 : 0; tables >= l->histogram; --tables) {
+      layout_place(l, workers, tables, workers == 1 && tables <= 1 ? least : want);
+      if (l->bytes > bytes) continue;
+      if (l->exact && workers > 1 && l->set_bytes < best && l->set_bytes < 8u * KEYS * l->size * (uint64_t)workers) continue;
+      uint64_t rest = (bytes - l->bytes) / 64 * 64, set = l->set_bytes + rest;
+      if (l->exact) layout_place(l, workers, tables, set < best ? set : best);
+      return 1;
+    }
+  return 0;
+}
+
+struct cpu_need actscope_cpu_profile_need(const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements) {
+  struct layout l;
+  struct cpu_need need = {0, 0};
+  layout_init(&l, q, dtype, elements);
+  if (l.statistics == 0 || elements == 0) return need;
+  layout_place(&l, 1, l.histogram, l.exact ? set_least(&l) : 0);
+  need.least = l.bytes;
+  layout_place(&l, most_workers(&l, q->threads), 2 * l.histogram, l.exact ? set_best(&l) : 0);
+  need.best = l.bytes;
+  return need;
+}
+
+/* ---- The stream of elements ------------------------------------------------------------------------------------------ */
+
+struct stream {
+  const char *data;
+  size_t size;
+  uint32_t block;
+  struct view_side side;
+};
+
+/* A place in the stream, moved on without divisions. */
+struct cursor {
+  int64_t at[2 * ACTSCOPE_MAX_DIMS], offset;
+};
+
+static void cursor_set(struct cursor *c, const struct view_side *side, uint64_t index) {
+  c->offset = 0;
+  for (int d = side->dims - 1; d >= 0; --d) {
+    c->at[d] = (int64_t)(index % (uint64_t)side->axis[d].extent);
+    index /= (uint64_t)side->axis[d].extent;
+    c->offset += c->at[d] * side->axis[d].stride;
+  }
+}
+/* By at most the rest of the innermost axis. */
+static void cursor_move(struct cursor *c, const struct view_side *side, uint64_t by) {
+  for (int d = side->dims - 1; d >= 0; --d) {
+    c->at[d] += (int64_t)by;
+    c->offset += (int64_t)by * side->axis[d].stride;
+    if (c->at[d] < side->axis[d].extent) return;
+    c->at[d] = 0;
+    c->offset -= side->axis[d].extent * side->axis[d].stride;
+    by = 1;
+  }
+}
+
+#define GATHER_RUN(TYPE)                                                                                    \
+  for (uint64_t i = 0; i < n; ++i) memcpy(to + i * sizeof(TYPE), from + (int64_t)i * step, sizeof(TYPE));
+
+static void gather_run(char *to, const char *from, int64_t stride, uint64_t n, size_t size) {
+  int64_t step = stride * (int64_t)size;
+  if (stride == 1) { memcpy(to, from, n * size); return; }
+  switch (size) {
+    case 1: GATHER_RUN(uint8_t) break;
+    case 2: GATHER_RUN(uint16_t) break;
+    case 4: GATHER_RUN(uint32_t) break;
+    default: GATHER_RUN(uint64_t)
+  }
+}
+
+struct worker;
+static void consume(struct worker *w, const void *x, uint32_t n);
+static void insert_keys(struct worker *w, const void *x, uint32_t n);
+
+/* Hands the elements [from, to) to `take`, in order, side by side. gather holds GATHER elements. */
+static void walk(const struct stream *s, uint64_t from, uint64_t to, char *gather,
+                 void (*take)(struct worker *, const void *, uint32_t), struct worker *w) {
+  const struct view_side *side = &s->side;
+  int64_t extent = side->dims ? side->axis[side->dims - 1].extent : 1;
+  int64_t stride = side->dims ? side->axis[side->dims - 1].stride : 1;
+  struct cursor c;
+  uint32_t held = 0;
+  cursor_set(&c, side, from);
+  while (from < to) {
+    uint64_t run = side->dims ? (uint64_t)(extent - c.at[side->dims - 1]) : 1;
+    const char *x = s->data + c.offset * (int64_t)s->size;
+    if (run > to - from) run = to - from;
+    if (held == 0 && stride == 1 && (run >= GATHER / 2 || run == to - from)) {
+      if (run > s->block) run = s->block;
+      take(w, x, (uint32_t)run);
+    } else {
+      if (run > GATHER - held) run = GATHER - held;
+      gather_run(gather + held * s->size, x, stride, run, s->size);
+      held += (uint32_t)run;
+      if (held == GATHER || run == to - from) {
+        take(w, gather, held);
+        held = 0;
+      }
+    }
+    cursor_move(&c, side, run);
+    from += run;
+  }
+}
+
+/* ---- Moments of a chunk ------------------------------------------------------------------------------------------------
+ * Blocks are summed about a pivot; blocks with the same pivot form a segment, whose sums are added in double. A block
+ * for which the pivot lies badly, or the scales do, closes the segment and starts another about its own mean. Badly:
+ * more than 3 standard deviations of all values of the chunk so far from the block's mean, so that at most one digit
+ * of single precision cancels; steps and drift widen that deviation and rarely get there. */
+struct segment {
+  struct moments closed; /* earlier segments; counts and extrema of all */
+  struct profile_frame frame;
+  int scale_log, abs_log;      /* frame.scale is 2^-scale_log */
+  double n, s1, s2, s3, s4, abs, abs_log2;
+  double closed_n, closed_mean, closed_m2, closed_abs; /* `closed` in units of the frame, about its pivot */
+};
+
+static void segment_close(struct segment *g) {
+  if (g->n > 0) {
+    struct moments m;
+    moments_init(&m);
+    m.exponent = g->scale_log > 200 || g->scale_log < -200 ? g->scale_log : 0;
+    int e = (int)m.exponent, r = g->abs_log - e;
+    double f = ldexp(1, g->scale_log - e);
+    moments_from_shifted(&m, (uint64_t)g->n, ldexp(g->frame.pivot, -e), g->s1 * f, g->s2 * f * f, g->s3 * f * f * f,
+                         g->s4 * (f * f) * (f * f));
+    m.mean = ldexp(m.mean, e);
+    m.abs_sum = ldexp(g->abs, r);
+    m.abs_log_sum = ldexp(0.6931471805599453 * (g->abs_log2 + r * g->abs), r);
+    moments_merge(&g->closed, &m);
+  }
+  g->n = g->s1 = g->s2 = g->s3 = g->s4 = g->abs = g->abs_log2 = 0;
+}
+
+static double load(const void *x, uint32_t i, size_t size) {
+  if (size == 8) { double v; memcpy(&v, (const char *)x + i * sizeof v, sizeof v); return v; }
+  float v;
+  memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
+  return v;
+}
+
+static int clamp(int v, int limit) { return v > limit ? limit : v < -limit ? -limit : v; }
+
+/* A new segment, framed by the finite ones of n elements. */
+static void segment_open(struct segment *g, const void *x, uint32_t n, size_t size) {
+  double top = 0, sum = 0, abs = 0, square = 0, k = 0;
+  int limit = size == 8 ? 1000 : 126;
+  segment_close(g);
+  for (uint32_t i = 0; i < n; ++i) {
+    double v = load(x, i, size);
+    if (core_finite(v) && fabs(v) > top) top = fabs(v);
+  }
+  int t = top > 0 ? clamp(ilogb(top), 1000) : 0;
+  double unit = ldexp(1, -t);
+  for (uint32_t i = 0; i < n; ++i) {
+    double v = load(x, i, size);
+    if (!core_finite(v)) continue;
+    k += 1, sum += v * unit, abs += fabs(v * unit);
+  }
+  double pivot = k > 0 ? ldexp(sum / k, t) : 0;
+  if (size == 4) pivot = (float)pivot;
+  for (uint32_t i = 0; i < n; ++i) {
+    double v = load(x, i, size), d = v * unit - pivot * unit;
+    if (core_finite(v)) square += d * d;
+  }
+  g->frame.pivot = pivot;
+  g->scale_log = clamp(square > 0 ? ilogb(sqrt(square / k)) + t : t, limit);
+  g->abs_log = clamp(abs > 0 ? ilogb(abs / k) + t : t, limit);
+  g->frame.scale = ldexp(1, -g->scale_log);
+  g->frame.abs_scale = ldexp(1, -g->abs_log);
+  int e = (int)g->closed.exponent;
+  g->closed_n = (double)g->closed.n;
+  g->closed_mean = ldexp(g->closed.mean, -g->scale_log) - ldexp(pivot, -g->scale_log);
+  g->closed_m2 = ldexp(g->closed.m2, 2 * (e - g->scale_log));
+  g->closed_abs = ldexp(g->closed.abs_sum, e - g->abs_log);
+}
+
+/* Would the block's sums lose digits? */
+static int segment_takes(const struct segment *g, const struct profile_sums *b) {
+  if (!core_finite(b->s4) || !core_finite(b->abs)) return 0;
+  if (b->n == 0 || (b->min == b->max && b->min == g->frame.pivot)) return 1;
+  double n = g->n + b->n, s1 = g->s1 + b->s1, mean = s1 / n, m2 = g->s2 + b->s2 - s1 * mean, all = n + g->closed_n;
+  if (g->closed_n > 0) {
+    double d = mean - g->closed_mean;
+    m2 += g->closed_m2 + d * d * n * g->closed_n / all;
+  }
+  double variance = m2 / all, away = b->s1 / b->n;
+  return away * away <= 8 * variance && variance >= 0x1p-40 && (g->abs + b->abs + g->closed_abs) >= 0x1p-40 * all;
+}
+
+static void segment_add(struct segment *g, const struct profile_sums *b) {
+  struct moments *m = &g->closed;
+  g->n += b->n;
+  g->s1 += b->s1, g->s2 += b->s2, g->s3 += b->s3, g->s4 += b->s4;
+  g->abs += b->abs, g->abs_log2 += b->abs_log2;
+  if (b->min < m->min) m->min = b->min;
+  if (b->max > m->max) m->max = b->max;
+  m->zero += b->zero, m->negative += b->negative, m->subnormal += b->subnormal;
+  m->nan += b->nan, m->positive_inf += b->positive_inf, m->negative_inf += b->negative_inf;
+}
+
+/* ---- Workers ------------------------------------------------------------------------------------------------------------ */
+
+struct job {
+  const struct layout *l;
+  const struct profile_table *simd;
+  struct stream stream;
+  struct moments *states;
+  uint64_t *totals;
+  struct distinct_set set;
+  int insert;    /* fill the set along the way */
+  char *workers; /* memory */
+  uint64_t next; /* chunk; atomic */
+};
+struct worker {
+  struct job *job;
+  char *gather;
+  void *keys;
+  struct profile_sketch sketch;
+  struct profile_counts counts;
+  uint64_t counted; /* in the tables since they were emptied */
+  struct segment segment;
+  int opened;
+};
+
+static void worker_init(struct worker *w, struct job *job, int index) {
+  const struct layout *l = job->l;
+  char *at = job->workers + l->worker_bytes * (uint64_t)index;
+  memset(w, 0, sizeof *w);
+  w->job = job;
+  w->gather = at, at += l->gather_bytes;
+  w->keys = at, at += l->keys_bytes;
+  w->sketch.words = (uint32_t *)at, at += l->words_bytes;
+  w->sketch.bits = l->sketch_bits;
+  w->counts.table[0] = (uint32_t *)at;
+  w->counts.table[1] = (uint32_t *)(at + (l->tables > 1 ? l->table_bytes : 0));
+}
+
+/* Adds the 32-bit counters to the 64-bit ones and empties them. */
+static void worker_flush(struct worker *w) {
+  const struct layout *l = w->job->l;
+  for (int t = 0; t < l->tables; ++t)
+    for (uint32_t b = 0; b < l->bins; ++b) {
+      uint32_t c = w->counts.table[t][b];
+      if (c == 0) continue;
+      __atomic_fetch_add(&w->job->totals[b], c, __ATOMIC_RELAXED);
+      w->counts.table[t][b] = 0;
+    }
+  w->counted = 0;
+}
+
+static void sum_block(struct worker *w, const void *x, uint32_t n) {
+  const struct layout *l = w->job->l;
+  const struct profile_table *simd = w->job->simd;
+  struct segment *g = &w->segment;
+  struct profile_sums b;
+  int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0;
+  void (*sums)(const void *, uint32_t, const struct profile_frame *, int, const struct profile_counts *,
+               struct profile_sums *) = l->size == 4 ? simd->sums32 : simd->sums64;
+  if (!w->opened) segment_open(g, x, n < 32 ? n : 32, l->size);
+  w->opened = 1;
+  sums(x, n, &g->frame, flags, l->histogram ? &w->counts : 0, &b);
+  if (!core_finite(b.s4) || !core_finite(b.abs)) sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
+  if (!segment_takes(g, &b)) {
+    segment_open(g, x, n, l->size);
+    sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
+  }
+  segment_add(g, &b);
+}
+
+static void insert_keys(struct worker *w, const void *x, uint32_t n) {
+  struct job *job = w->job;
+  size_t size = job->l->size;
+  if (__atomic_load_n(&job->set.overflow, __ATOMIC_RELAXED)) return;
+  for (uint32_t i = 0; i < n; i += KEYS) {
+    uint32_t k = n - i < KEYS ? n - i : KEYS;
+    const char *from = (const char *)x + i * size;
+    if (size == 4) job->simd->keys32(from, k, w->keys);
+    else job->simd->keys64(from, k, w->keys);
+    actscope_distinct_insert(&job->set, w->keys, k);
+  }
+}
+
+static void consume(struct worker *w, const void *x, uint32_t n) {
+  struct job *job = w->job;
+  const struct layout *l = job->l;
+  if (l->histogram) {
+    if (l->wide_counts && w->counted + n >= actscope_profile_wide_from) worker_flush(w);
+    w->counted += n;
+  }
+  if (l->sums) sum_block(w, x, n);
+  if (l->narrow) {
+    if (l->size == 2) job->simd->count16(x, n, &w->counts);
+    else job->simd->count8(x, n, &w->counts);
+  } else if (job->insert) {
+    insert_keys(w, x, n);
+  } else if (l->sketch_bits) {
+    if (l->size == 4) job->simd->sketch32(x, n, &w->sketch);
+    else job->simd->sketch64(x, n, &w->sketch);
+  }
+}
+
+/* Takes chunks until there are none. */
+static void worker_run(struct worker *w, void (*take)(struct worker *, const void *, uint32_t)) {
+  struct job *job = w->job;
+  const struct layout *l = job->l;
+  for (;;) {
+    uint64_t chunk = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
+    if (chunk >= l->chunks) return;
+    uint64_t from = chunk * l->chunk, to = l->elements - from > l->chunk ? from + l->chunk : l->elements;
+    if (l->sums && take == consume) {
+      memset(&w->segment, 0, sizeof w->segment);
+      moments_init(&w->segment.closed);
+      w->opened = 0;
+    }
+    walk(&job->stream, from, to, w->gather, take, w);
+    if (l->sums && take == consume) {
+      segment_close(&w->segment);
+      job->states[chunk] = w->segment.closed;
+    }
+  }
+}
+
+/* The read of everything, and what the sketches and tables of all workers come to, in those of the first. */
+static void run_all(struct job *job, int index, int team) {
+  const struct layout *l = job->l;
+  struct worker w;
+  if (index < l->workers) {
+    worker_init(&w, job, index);
+    memset(w.sketch.words, 0, l->words_bytes);
+    if (l->tables > 0) memset(w.counts.table[0], 0, l->table_bytes * (uint64_t)l->tables);
+    if (job->insert) actscope_distinct_clear(&job->set, (uint64_t)index, (uint64_t)l->workers);
+    if (l->wide_counts && index == 0) memset(job->totals, 0, l->totals_bytes);
+  }
+  if (team > 1) {
+#pragma omp barrier
+  }
+  if (index < l->workers) {
+    worker_run(&w, consume);
+    if (l->wide_counts) worker_flush(&w);
+  }
+  if (team > 1) {
+#pragma omp barrier
+  }
+  if (index >= l->workers || (l->workers == 1 && l->tables < 2)) return;
+  struct worker first, other;
+  worker_init(&first, job, 0);
+  uint32_t words = l->sketch_bits ? 1u << l->sketch_bits : 0, bins = l->wide_counts ? 0 : l->bins;
+  uint32_t part = (uint32_t)index, parts = (uint32_t)l->workers;
+  for (int k = 0; k < l->workers; ++k) {
+    worker_init(&other, job, k);
+    uint32_t *to = first.sketch.words, *from = other.sketch.words;
+    if (k > 0)
+      for (uint32_t i = words / parts * part, end = part + 1 == parts ? words : i + words / parts; i < end; ++i) to[i] |= from[i];
+    for (int t = k == 0; t < l->tables; ++t) {
+      to = first.counts.table[0], from = other.counts.table[t];
+      for (uint32_t i = bins / parts * part, end = part + 1 == parts ? bins : i + bins / parts; i < end; ++i) to[i] += from[i];
+    }
+  }
+}
+
+/* One read more, for the keys of the set's range. */
+static void run_insert(struct job *job, int index, int team) {
+  struct worker w;
+  if (index < job->l->workers) {
+    worker_init(&w, job, index);
+    actscope_distinct_clear(&job->set, (uint64_t)index, (uint64_t)job->l->workers);
+  }
+  if (team > 1) {
+#pragma omp barrier
+  }
+  if (index < job->l->workers) worker_run(&w, insert_keys);
+}
+
+/* A single worker needs no team. */
+static void run(struct job *job, int threads, void (*stage)(struct job *, int, int)) {
+  job->next = 0;
+  if (job->l->workers == 1) {
+    stage(job, 0, 1);
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  stage(job, omp_get_thread_num(), omp_get_num_threads());
+}
+
+/* ---- Exact counts of wide types ------------------------------------------------------------------------------------------ */
+
+static void set_shape(struct job *job, int bitmap, int bounded) {
+  const struct layout *l = job->l;
+  struct distinct_set *set = &job->set;
+  set->bitmap = bitmap;
+  set->bounded = bounded;
+  set->wide = l->size == 8;
+  set->capacity = bitmap ? l->set_bytes * 8 : l->set_bytes / l->size;
+  if (!bitmap && set->capacity > 1ull << 31) set->capacity = 1ull << 31;
+  set->margin = KEYS * (uint32_t)l->workers;
+}
+
+/* In passes, after the read that filled the sketch. Returns how many there were. */
+static uint64_t count_in_passes(struct job *job, actscope_dtype dtype, int threads, uint64_t *count) {
+  const struct layout *l = job->l;
+  const uint64_t whole = 1ull << 32;
+  struct worker first;
+  uint64_t columns[33], passes = 0, low = 0, range;
+  double lambda, error;
+  worker_init(&first, job, 0);
+  distinct_columns(first.sketch.words, GUIDE_BITS, columns);
+  distinct_likelihood(columns, GUIDE_BITS, &lambda, &error);
+  double expected = distinct_count(dtype, lambda) * (1 + 3 * error) + 1;
+  set_shape(job, 0, 1);
+  double room = (double)(job->set.capacity - job->set.capacity / 8) - job->set.margin, parts = expected / (room * 0.95);
+  double bit_parts = 4294967296.0 / (double)(l->set_bytes * 8);
+  int bitmap = l->size == 4 && bit_parts < parts;
+  if (bitmap) set_shape(job, 1, 0);
+  parts = ceil(bitmap ? bit_parts : parts);
+  range = parts <= 1 ? whole : (uint64_t)(4294967296.0 / parts) + 1;
+  if (bitmap && range > job->set.capacity) range = job->set.capacity;
+  *count = 0;
+  while (low < whole) {
+    if (range > whole - low) range = whole - low;
+    actscope_distinct_open(&job->set, low, range);
+    run(job, threads, run_insert);
+    ++passes;
+    if (job->set.overflow) { range = (range + 1) / 2; continue; }
+    *count += job->set.count + job->set.zero;
+    low += range;
+  }
+  return passes;
+}
+
+/* ---- The stage ------------------------------------------------------------------------------------------------------------ */
+
+static void finish_profile(const struct job *job, actscope_dtype dtype, const struct moments *m, const uint32_t *table,
+                           actscope_profile *out) {
+  const struct layout *l = job->l;
+  memset(out, 0, sizeof *out);
+  moments_finish(m, l->statistics, out);
+  for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; ++i) out->quantiles[i] = core_nan();
+  if ((l->statistics & ACTSCOPE_QUANTILES) && m->n > 0)
+    histogram_quantiles_of(dtype, l->wide_counts ? histogram_of64(job->totals) : histogram_of32(table), m->n, m->min, m->max,
+                           out->quantiles);
+}
+
+actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_profile_request *q, void *scratch,
+                                     uint64_t bytes, actscope_profile *profile, actscope_distinct *distinct,
+                                     uint32_t *warnings) {
+  struct layout l;
+  struct job job;
+  struct worker first;
+  struct moments m;
+  const void *data;
+  uint64_t exact = 0;
+  layout_init(&l, q, v->dtype, v->elements);
+  moments_init(&m);
+  memset(&job, 0, sizeof job);
+  job.l = &l;
+  if (l.statistics == 0) return ACTSCOPE_OK;
+  if (v->elements > 0) {
+    if (!layout_fit(&l, q->threads, bytes)) return ACTSCOPE_WORKSPACE_TOO_SMALL;
+    char *at = scratch;
+    job.simd = actscope_simd_profile();
+    job.states = (struct moments *)at, at += l.states_bytes;
+    job.totals = (uint64_t *)at, at += l.totals_bytes;
+    job.workers = at, at += l.worker_bytes * (uint64_t)l.workers;
+    job.set.slots = at;
+    view_stream(v, &data, &job.stream.side);
+    job.stream.data = data;
+    job.stream.size = l.size;
+    job.stream.block = l.block;
+    if (l.exact) {
+      set_shape(&job, 0, 0);
+      job.insert = v->elements <= job.set.capacity - job.set.capacity / 8;
+      if (!job.insert && l.size == 4 && l.set_bytes >= 1ull << 29) {
+        set_shape(&job, 1, 0);
+        job.insert = 1;
+      }
+      actscope_distinct_open(&job.set, 0, 1ull << 32);
+    }
+    run(&job, q->threads, run_all);
+    worker_init(&first, &job, 0);
+    if (l.sums)
+      for (uint64_t c = 0; c < l.chunks; ++c) moments_merge(&m, &job.states[c]);
+    struct histogram_counts counts = l.wide_counts ? histogram_of64(job.totals) : histogram_of32(first.counts.table[0]);
+    if (l.narrow) {
+      histogram_moments_of(v->dtype, counts, &m);
+      if (l.statistics & ACTSCOPE_DISTINCT) exact = histogram_distinct_of(v->dtype, counts);
+    }
+  }
+  if (l.statistics & ACTSCOPE_PROFILE)
+    finish_profile(&job, v->dtype, &m, v->elements > 0 ? first.counts.table[0] : 0, profile);
+  if (m.nan + m.positive_inf + m.negative_inf > 0) *warnings |= ACTSCOPE_WARN_NONFINITE;
+  if (!(l.statistics & ACTSCOPE_DISTINCT)) return ACTSCOPE_OK;
+  if (l.sketch_bits && !l.exact && v->elements > 0) {
+    uint64_t columns[33];
+    distinct_columns(first.sketch.words, l.sketch_bits, columns);
+    distinct_finish(v->dtype, columns, l.sketch_bits, v->elements, distinct);
+    return ACTSCOPE_OK;
+  }
+  if (l.exact && v->elements > 0) {
+    if (job.insert) exact = job.set.count + job.set.zero;
+    else if (count_in_passes(&job, v->dtype, q->threads, &exact) > 1) *warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
+  }
+  distinct_finish_exact(exact, v->elements, distinct);
+  return ACTSCOPE_OK;
+}
