@@ -150,7 +150,7 @@ Test(report_file, says_why_it_cannot_be_written) {
   cr_expect_eq(report_write_file("", REPORT_JSON, document), -1);
   cr_expect_eq(errno, ENOENT);
   cr_expect_eq(entries(), 0);
-  for (int format = REPORT_TABLE; format < REPORT_HTML; format++) {
+  for (int format = REPORT_TABLE; format <= REPORT_HTML; format++) {
     FILE *full = fopen("/dev/full", "w");
     const char *name = report_format_name((report_format)format);
     cr_expect_eq(report_write(full, (report_format)format, document, 0, 0), -1, "%s", name);
