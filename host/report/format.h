@@ -47,6 +47,11 @@ char *report_clean(const char *text);
 
 int report_has_numbers(const report_layer *layer);
 
+/* Whether the layers come from more than one file, so that names alone may not tell them apart. */
+int report_several_sources(const report_document *document);
+/* The layer's file without its folders; "" if unknown. */
+const char *report_short_source(const report_layer *layer);
+
 /* The entry of the ranking for every layer, or NULL entries where there is none or no score; free() it. */
 const actscope_bottleneck **report_scores(const report_document *document);
 

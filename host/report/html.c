@@ -40,6 +40,16 @@ void report_html_name(report_sink *sink, const report_layer *layer, int columns)
   report_html_text(sink, name);
 }
 
+/* The file in grey, where several files make names ambiguous. */
+static void put_source(report_sink *sink, const report_document *document, const report_layer *layer) {
+  char fitted[256];
+  if (!layer->source || !report_several_sources(document)) return;
+  report_fit(fitted, sizeof fitted, report_short_source(layer), 28);
+  report_put(sink, " <span class=\"file\">");
+  report_html_text(sink, fitted);
+  report_put(sink, "</span>");
+}
+
 static const char *score_class(double score) { return score >= 0.5 ? "high" : score >= 0.25 ? "mid" : "low"; }
 
 /* ---- The top of the page --------------------------------------------------------------------------------------------- */
@@ -107,7 +117,9 @@ static void put_bottlenecks(report_sink *sink, const report_document *document) 
     report_svg_bar(sink, entry->score, score_class(entry->score));
     report_print(sink, "<b><a href=\"#layer-%zu\">", entry->layer);
     report_html_name(sink, layer, 90);
-    report_put(sink, "</a></b><ul>");
+    report_put(sink, "</a>");
+    put_source(sink, document, layer);
+    report_put(sink, "</b><ul>");
     for (int bit = 0; bit < ACTSCOPE_REASON_COUNT; bit++) {
       if (!actscope_reason_text(entry, &layer->report, bit, sentence, sizeof sentence)) continue;
       report_put(sink, "<li>");
@@ -177,7 +189,9 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
   report_html_name(sink, layer, 0);
   report_put(sink, "\">");
   report_html_name(sink, layer, 30);
-  report_print(sink, "</a></th><td class=\"left\">%s</td>", report_shape(shape, sizeof shape, layer, "\xc3\x97"));
+  report_put(sink, "</a>");
+  put_source(sink, document, layer);
+  report_print(sink, "</th><td class=\"left\">%s</td>", report_shape(shape, sizeof shape, layer, "\xc3\x97"));
   if (there & ACTSCOPE_CORRELATION) {
     report_put(sink, "<td class=\"left\">");
     if (HAS(layer, ACTSCOPE_CORRELATION)) report_svg_pairs(sink, layer, top);

@@ -101,13 +101,16 @@ static void bars(report_sink *sink, const report_document *document, double band
 static void pairs_panel(report_sink *sink, const report_document *document, double band, double y, double top) {
   double scale = PAIR_HEIGHT / top, bottom = y + PAIR_HEIGHT, dot = fmin(fmax(band * 0.28, 1.5), 4.5);
   int open = 0;
+  const char *source = NULL;
   size_t k = 0;
   report_put(sink, "<path class=\"trend\" d=\"");
-  for (size_t i = 0; i < document->count; i++) { /* adjusted rms: a line, broken where it does not exist */
+  for (size_t i = 0; i < document->count; i++) { /* adjusted rms: a line, broken where it does not exist and between files */
     const report_layer *layer = &document->layers[i];
     if (!report_has_numbers(layer)) continue;
     double x = NET_LEFT + band * ((double)k++ + 0.5), value = layer->report.correlation.adjusted_rms;
     int there = HAS(layer, ACTSCOPE_CORRELATION) && isfinite(value);
+    open = open && source && layer->source && strcmp(source, layer->source) == 0;
+    source = layer->source;
     if (there) report_print(sink, "%c%.1f %.1f", open ? 'L' : 'M', x, bottom - value * scale);
     open = there;
   }
@@ -178,8 +181,7 @@ static size_t common_prefix(const report_document *document) {
 }
 
 /* Names below the last panel: level where there is room, slanted otherwise, and not all of several hundred. */
-static void names(report_sink *sink, const report_document *document, double band, double y) {
-  int level = band >= 130;
+static void names(report_sink *sink, const report_document *document, double band, double y, int level) {
   size_t every = band >= 10.5 ? 1 : (size_t)(10.5 / band) + 1, k = 0, prefix = common_prefix(document);
   int columns = level ? (int)(band / 6.6) : 24;
   for (size_t i = 0; i < document->count; i++) {
@@ -199,6 +201,33 @@ static void names(report_sink *sink, const report_document *document, double ban
   }
 }
 
+/* Where several files follow each other: a line between them, and each one's name above its layers. */
+static void sources(report_sink *sink, const report_document *document, double band, double bottom) {
+  const char *source = NULL;
+  char fitted[256];
+  size_t k = 0;
+  for (size_t i = 0; i < document->count; i++) {
+    const report_layer *layer = &document->layers[i];
+    if (!report_has_numbers(layer)) continue;
+    double x = NET_LEFT + band * (double)k;
+    if (layer->source && (!source || strcmp(source, layer->source) != 0)) {
+      size_t run = 1; /* layers of this file that follow */
+      for (size_t j = i + 1; j < document->count; j++) {
+        if (!report_has_numbers(&document->layers[j])) continue;
+        if (!document->layers[j].source || strcmp(document->layers[j].source, layer->source) != 0) break;
+        run++;
+      }
+      source = layer->source;
+      if (k) report_print(sink, "<path class=\"cut\" d=\"M%.1f 2V%.1f\"/>", x, bottom);
+      report_fit(fitted, sizeof fitted, report_short_source(layer), (int)fmin(60, band * (double)run / 6.6));
+      report_print(sink, "<text x=\"%.1f\" y=\"11\">", x + (k ? 4 : 0));
+      report_html_text(sink, fitted);
+      report_put(sink, "</text>");
+    }
+    k++;
+  }
+}
+
 void report_svg_network(report_sink *sink, const report_document *document) {
   size_t layers = 0;
   double top = 0;
@@ -215,7 +244,9 @@ void report_svg_network(report_sink *sink, const report_document *document) {
     if (HAS(layer, ACTSCOPE_CORRELATION)) top = fmax(top, fmax(fmax(c->mean_abs, c->adjusted_rms), c->noise_floor));
   }
   if (!layers || !(there & (ACTSCOPE_CORRELATION | ACTSCOPE_DISTINCT | ACTSCOPE_HEALTH))) return;
-  double band = (NET_WIDTH - NET_LEFT) / (double)layers, height = NET_TOP;
+  double band = (NET_WIDTH - NET_LEFT) / (double)layers;
+  int several = report_several_sources(document), level = longest * 6.6 <= band || band >= 130;
+  double first = several ? NET_TOP + 16 : NET_TOP, height = first;
   double pairs_at = height, redundancy_at, dead_at;
   if (there & ACTSCOPE_CORRELATION) height += PAIR_HEIGHT + PANEL_GAP;
   redundancy_at = height;
@@ -223,7 +254,7 @@ void report_svg_network(report_sink *sink, const report_document *document) {
   dead_at = height;
   if (there & ACTSCOPE_HEALTH) height += BAR_HEIGHT + PANEL_GAP;
   height -= PANEL_GAP;
-  double below = band >= 130 ? 26 : 14 + 5.0 * (longest < 24 ? longest : 24);
+  double below = level ? 26 : 14 + 5.0 * (longest < 24 ? longest : 24);
   report_print(sink, "<svg class=\"wide\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Along the network, layer "
                      "after layer (%zu): mean |r| and adjusted rms against the noise floor, redundancy, dead features. "
                      "The same numbers are in the table below.\">", NET_WIDTH, height + below, layers);
@@ -241,8 +272,9 @@ void report_svg_network(report_sink *sink, const report_document *document) {
     panel(sink, dead_at, BAR_HEIGHT, 1, 2, 1, "dead features");
     bars(sink, document, band, dead_at, dead_share, "dead");
   }
-  names(sink, document, band, height);
-  targets(sink, document, band, NET_TOP, height - NET_TOP);
+  if (several) sources(sink, document, band, height);
+  names(sink, document, band, height, level);
+  targets(sink, document, band, first, height - first);
   report_put(sink, "</svg>\n");
 }
 

@@ -34,6 +34,23 @@ int report_has_score(const report_document *document, const actscope_bottleneck 
          report_has_numbers(&document->layers[entry->layer]);
 }
 
+int report_several_sources(const report_document *document) {
+  const char *first = NULL;
+  for (size_t i = 0; i < document->count; i++) {
+    const char *source = document->layers[i].source;
+    if (!report_has_numbers(&document->layers[i]) || !source) continue;
+    if (first && strcmp(first, source) != 0) return 1;
+    first = source;
+  }
+  return 0;
+}
+
+const char *report_short_source(const report_layer *layer) {
+  if (!layer->source) return "";
+  const char *slash = strrchr(layer->source, '/');
+  return slash && slash[1] ? slash + 1 : layer->source;
+}
+
 const actscope_bottleneck **report_scores(const report_document *document) {
   const actscope_bottleneck **scores = calloc(document->count + 1, sizeof *scores);
   for (size_t i = 0; scores && document->ranking && i < document->count; i++) {

@@ -65,24 +65,10 @@ static void wrapped(const page *p, const char *text, int indent) {
 
 static const char *name_of(const report_layer *layer) { return layer->name && *layer->name ? layer->name : "(unnamed)"; }
 
-/* Several files: their layers may have the same names. */
-static int several_sources(const report_document *document) {
-  const char *first = NULL;
-  for (size_t i = 0; i < document->count; i++) {
-    const char *source = document->layers[i].source;
-    if (!report_has_numbers(&document->layers[i]) || !source) continue;
-    if (first && strcmp(first, source) != 0) return 1;
-    first = source;
-  }
-  return 0;
-}
-
-/* The file's name without its folders, in parentheses behind a layer's name; "" where one file is all there is. */
+/* " (file)" behind a layer's name; "" where one file is all there is. */
 static const char *short_source(const report_document *document, const report_layer *layer, char *text, size_t size) {
   *text = 0;
-  if (!layer->source || !several_sources(document)) return text;
-  const char *slash = strrchr(layer->source, '/');
-  snprintf(text, size, " (%s)", slash && slash[1] ? slash + 1 : layer->source);
+  if (layer->source && report_several_sources(document)) snprintf(text, size, " (%s)", report_short_source(layer));
   return text;
 }
 
@@ -325,7 +311,7 @@ static void put_layers(const page *p) {
   if (name > natural) name = natural;
   report_put(p->sink, "\n");
   put_row(p, columns, name, gap, NULL);
-  int sources = several_sources(p->document);
+  int sources = report_several_sources(p->document);
   const char *source = "";
   for (size_t i = 0; i < p->document->count && !p->sink->error; i++) {
     const report_layer *layer = &p->document->layers[i];

@@ -413,6 +413,24 @@ Test(report, table_without_layers_says_so) {
   cr_expect_not_null(strstr(text, "0 layers, 0 elements"), "%s", text);
 }
 
+/* ---- Page -------------------------------------------------------------------------------------------------------- */
+
+Test(report, page_tells_layers_of_several_files_apart) {
+  report_document *document = sample_document(4);
+  char *text = render(document, REPORT_HTML, 0, 0);
+  cr_expect_null(strstr(text, "class=\"file\""));
+  cr_expect_null(strstr(text, "class=\"cut\""));
+  document->layers[2].source = document->layers[3].source = "dir/<step2>.npz";
+  text = render(document, REPORT_HTML, 0, 0);
+  cr_expect_not_null(strstr(text, "<span class=\"file\">&lt;step2&gt;.npz</span>"));
+  cr_expect_not_null(strstr(text, "class=\"cut\""));
+  char *trend = strstr(text, "class=\"trend\" d=\"M");
+  cr_assert_not_null(trend);
+  int moves = 0;
+  for (char *c = strstr(trend, "d=\"") + 3; *c != '"'; c++) moves += *c == 'M';
+  cr_expect_eq(moves, 2, "the line of one file runs into the next: %d", moves);
+}
+
 /* ---- Numbers and text ---------------------------------------------------------------------------------------------- */
 
 Test(report, numbers_for_people) {
