@@ -3,7 +3,6 @@
 
 #include "core/view.h"
 #include "error.h"
-#include "memory.h"
 
 const char *const actscope_compat_names[COMPAT_COUNT] = {
     [COMPAT_DEPTH] = "depth_bottlenecks",
@@ -28,7 +27,7 @@ const char *const actscope_compat_names[COMPAT_COUNT] = {
 #define ACTIVE 1e-6     /* above it an element counts as active */
 #define SATURATED 0.9   /* above it an element of a tensor with negative values counts as saturated */
 #define FIRST_SAMPLES 10 /* diversity compares these alone */
-#define STRIP 1024      /* features taken at a time */
+#define STRIP 256        /* features taken at a time: 23 KiB of stack for all of it */
 
 /* What a plain read of the elements gives; taken from the report where it has it. */
 struct totals {
@@ -43,7 +42,7 @@ struct scratch {
   unsigned char positive[STRIP];      /* feature was above ACTIVE */
   double dot[FIRST_SAMPLES][FIRST_SAMPLES];
 };
-_Static_assert(sizeof(struct scratch) + 64 <= COMPAT_MEMORY, "what the header promises");
+_Static_assert(sizeof(struct scratch) <= 24 * 1024, "what the header promises");
 
 /* n elements from offset on, `stride` apart. */
 static void load(const struct view *v, int64_t offset, int64_t stride, uint64_t n, double *x) {
@@ -215,14 +214,12 @@ actscope_status actscope_compat_layer(struct compat_network *network, const stru
   } else {
     struct totals t = totals_of_report(r);
     if (tensor != NULL) {
-      struct scratch *w = actscope_memory_allocate(sizeof *w);
-      if (w == NULL) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "compat: no %zu bytes", sizeof *w);
+      struct scratch w;
       struct view v;
       view_init(&v, tensor, in->channels);
-      if (!t.known) t = totals_of_tensor(&v, w->x);
+      if (!t.known) t = totals_of_tensor(&v, w.x);
       read_report(r, &t, value);
-      read_tensor(&v, &t, w, tensor->ndim >= 2, value);
-      actscope_memory_free(w);
+      read_tensor(&v, &t, &w, tensor->ndim >= 2, value);
     } else {
       read_report(r, &t, value);
     }

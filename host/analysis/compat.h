@@ -49,11 +49,9 @@ struct compat_network {
   double entropy, gradient_norm; /* of the last layer, of the last with a gradient */
 };
 
-/* Working memory of one call beside the input, in bytes, whatever the tensor's size. */
-#define COMPAT_MEMORY (112 * 1024)
-
 /* Fills value[COMPAT_COUNT]; NaN for a score that the input does not give. Reads the tensor once (twice when the report
- * lacks ACTSCOPE_MOMENTS). Errors: INVALID_ARGUMENT (a tensor that does not match its report), OUT_OF_MEMORY. */
+ * lacks ACTSCOPE_MOMENTS), takes 24 KiB of stack and no other memory, whatever the tensor's size. Errors:
+ * INVALID_ARGUMENT (a tensor that does not match its report); the network is then as before. */
 actscope_status actscope_compat_layer(struct compat_network *network, const struct compat_input *in, double *value);
 
 #endif

@@ -109,9 +109,10 @@ static actscope_layer_report measure(actscope_dtype dtype, const double *x, size
     }
     r.health.dead += !(top > 1e-6);
     r.health.nonfinite += !finite;
-    r.health.constant += finite && low == high;
-    if (!finite || low == high) continue;
     for (size_t s = 0; s < n; ++s) norm += pow(x[s * d + f] - mean, 2);
+    int constant = finite && (low == high || !(norm > 0)); /* a spread that underflows is none */
+    r.health.constant += (uint64_t)constant;
+    if (!finite || constant) continue;
     for (size_t s = 0; s < n; ++s) z[valid * n + s] = (x[s * d + f] - mean) / sqrt(norm);
     ++valid;
   }

@@ -164,12 +164,12 @@ Test(compat, scores_follow_the_formulas_for_every_type_and_layout) {
         check_layout(t, 12, 7, 5, (int64_t[]){1, 12, 84}, 0, 420, channels, negative, "samples innermost");
         check_layout(t, 12, 7, 5, (int64_t[]){-80, 11, -2}, 900, 1000, channels, negative, "padded, turned round");
       }
-  for (actscope_dtype t = ACTSCOPE_FLOAT32; t <= ACTSCOPE_FLOAT64; ++t) { /* around the strip of 1024 features */
-    check_layout(t, 3, 1023, 1, (int64_t[]){1023, 1, 1}, 0, 3069, 0, 1, "1023");
-    check_layout(t, 3, 1024, 1, (int64_t[]){1024, 1, 1}, 0, 3072, 0, 1, "1024");
-    check_layout(t, 3, 41, 25, (int64_t[]){1025, 25, 1}, 0, 3075, 0, 1, "1025");
-    check_layout(t, 3, 41, 25, (int64_t[]){1025, 1, 41}, 0, 3075, 0, 0, "1025 in runs");
-    check_layout(t, 2, 1300, 2, (int64_t[]){1, 2, 2600}, 0, 5200, 0, 1, "2600");
+  for (actscope_dtype t = ACTSCOPE_FLOAT32; t <= ACTSCOPE_FLOAT64; ++t) { /* around strips of 256 features */
+    check_layout(t, 3, 255, 1, (int64_t[]){255, 1, 1}, 0, 765, 0, 1, "255");
+    check_layout(t, 3, 256, 1, (int64_t[]){256, 1, 1}, 0, 768, 0, 1, "256");
+    check_layout(t, 3, 257, 1, (int64_t[]){257, 1, 1}, 0, 771, 0, 1, "257");
+    check_layout(t, 3, 23, 25, (int64_t[]){575, 1, 23}, 0, 1725, 0, 0, "575 in runs");
+    check_layout(t, 2, 1300, 2, (int64_t[]){1, 2, 2600}, 0, 5200, 0, 1, "2600 in runs");
   }
 }
 
@@ -444,12 +444,8 @@ Test(compat, what_does_not_fit_together_is_refused) {
   t.data = x, t.dtype = (actscope_dtype)9;
   cr_expect_eq(actscope_compat_layer(&network, &in, v), ACTSCOPE_INVALID_ARGUMENT);
   t.dtype = ACTSCOPE_FLOAT64;
-  actscope_memory_fail_at(1);
-  cr_expect_eq(actscope_compat_layer(&network, &in, v), ACTSCOPE_OUT_OF_MEMORY);
-  actscope_memory_fail_at(0);
   cr_expect_eq(network.layers, 0, "a refused layer leaves no trace");
-  uint64_t held = actscope_memory_held();
+  uint64_t peak = actscope_memory_peak();
   cr_expect_eq(actscope_compat_layer(&network, &in, v), ACTSCOPE_OK);
-  cr_expect_eq(actscope_memory_held(), held);
-  cr_expect(actscope_memory_peak() - held <= COMPAT_MEMORY, "%lu bytes", (unsigned long)actscope_memory_peak());
+  cr_expect_eq(actscope_memory_peak(), peak, "it allocates nothing");
 }
