@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "analysis/compat.h"
 #include "cli/cli.h"
 #include "io/reader.h"
 #include "report/progress.h"
@@ -269,8 +270,20 @@ static double seconds_now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+_Static_assert(COMPAT_COUNT <= COMPAT_MAX, "report_compat holds every score");
+
+/* A file holds activations alone, so scores of gradients and weights stay NaN. */
+static actscope_status add_compat(struct compat_network *network, const actscope_tensor *tensor, int channels,
+                                  report_layer *l) {
+  struct compat_input input = {.report = &l->report, .tensor = tensor, .channels = channels};
+  l->compat.count = COMPAT_COUNT;
+  for (int i = 0; i < COMPAT_COUNT; ++i) l->compat.name[i] = actscope_compat_names[i];
+  return actscope_compat_layer(network, &input, l->compat.value);
+}
+
 /* Runs the plan layer by layer, so that inflated data is held one layer at a time. Returns an exit status. */
-static int run(struct inputs *in, actscope_plan *plan, progress *bar) {
+static int run(const struct settings *s, struct inputs *in, actscope_plan *plan, progress *bar) {
+  struct compat_network network = {0};
   int result = EXIT_ALL_ANALYSED;
   for (size_t i = 0; i < in->count; ++i) {
     report_layer *l = &in->layers[i];
@@ -287,6 +300,7 @@ static int run(struct inputs *in, actscope_plan *plan, progress *bar) {
     actscope_status status = actscope_plan_enqueue_layer(plan, i, &tensor, NULL);
     if (!status) status = actscope_plan_wait(plan);
     if (!status) status = actscope_plan_report(plan, i, &l->report);
+    if (!status && s->compat) status = add_compat(&network, &tensor, s->options.channels, l);
     if (status) {
       complain_layer(bar, l, actscope_last_error());
       l->error = "not measured";
@@ -351,7 +365,7 @@ static int analyse(struct settings *s, struct inputs *in) {
   report_document d = {0};
   size_t workspace = 0;
   actscope_plan_workspace(plan, &workspace, NULL);
-  int result = run(in, plan, &bar);
+  int result = run(s, in, plan, &bar);
   actscope_device device = actscope_plan_device(plan);
   actscope_plan_destroy(plan);
   keep_good(in);
