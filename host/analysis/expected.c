@@ -1,6 +1,6 @@
 /* expected.c - how many distinct values a tensor of this dtype would show if nothing repeated but by rounding.
  *
- * bfloat16 has 256 magnitudes in a factor of two: a million normal values land on about 6,000 of its 65,536, so
+ * bfloat16 has 128 magnitudes in a factor of two: a million normal values land on about 3,600 of its 65,536, so
  * neither the element count nor the dtype's capacity is the measure. Here |x| is taken as folded normal with the
  * profile's mean |x| and root mean square, cut to the observed range of each sign; draws that fall into a stretch of
  * `cells` representable values with total mass `draws` are expected to hit cells * (1 - exp(-draws / cells)) of them.

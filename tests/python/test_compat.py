@@ -31,10 +31,11 @@ def formulas(x, before):
         r["information_loss"] = min(loss, 1.0) if loss > 0 else 0.0
     r["neuron_utilization"] = np.mean((rows > 1e-6).any(axis=0)) if x.ndim >= 2 else 1.0
     first, cosines = rows[:10], []
-    for i in range(len(first)):
-        for j in range(i + 1, len(first)):
-            lengths = max(np.linalg.norm(first[i]), 1e-8) * max(np.linalg.norm(first[j]), 1e-8)
-            cosines.append(first[i] @ first[j] / lengths)
+    with np.errstate(invalid="ignore"):
+        for i in range(len(first)):
+            for j in range(i + 1, len(first)):
+                lengths = max(np.linalg.norm(first[i]), 1e-8) * max(np.linalg.norm(first[j]), 1e-8)
+                cosines.append(first[i] @ first[j] / lengths)
     spread = 1 - np.mean(cosines) if cosines and x.ndim >= 2 else 0.0
     r["activation_diversity"] = spread if spread > 0 else 0.0
     r["feature_correlation"] = 0.0
