@@ -11,8 +11,7 @@
 #define HEADER_LIMIT ((size_t)1 << 20) /* numpy itself stops at 10,000 bytes unless told otherwise */
 #define DEPTH_LIMIT 32                 /* of the nested lists that describe structured types */
 
-/* ---- Python literals ------------------------------------------------------------------------------------------------
- */
+/* ---- Python literals --------------------------------------------------------------------------------------------- */
 
 typedef struct cursor {
   const char *p, *end;
@@ -77,8 +76,7 @@ static int skip_sequence(cursor *c, int depth) {
   return 1;
 }
 
-/* ---- The three keys -------------------------------------------------------------------------------------------------
- */
+/* ---- The three keys ---------------------------------------------------------------------------------------------- */
 
 /* Two digits and up, the size in bytes behind the kind: "8" of "<f8". -1 when it is none. */
 static long descr_size(span s) {
@@ -160,7 +158,7 @@ static int parse_extent(cursor *c, int64_t *extent, char error[READER_ERROR_SIZE
     if (__builtin_mul_overflow(*extent, 10, extent) || __builtin_add_overflow(*extent, s.text[i] - '0', extent))
       return reader_fail(error, "its shape is too large: 2^62 bytes or more");
   }
-  if (negative) return reader_fail(error, "negative extent -%lld in its shape", (long long)*extent);
+  if (negative) *extent = -*extent; /* for reader_set_layout() to refuse */
   return 0;
 }
 
@@ -219,8 +217,7 @@ static int parse_dict(npy_header *h, cursor *c, char error[READER_ERROR_SIZE]) {
   return reader_set_layout(&h->layout, h->layout.dtype, ndim, shape, fortran, error);
 }
 
-/* ---- The file -------------------------------------------------------------------------------------------------------
- */
+/* ---- The file ---------------------------------------------------------------------------------------------------- */
 
 int npy_header_size(const unsigned char *bytes, size_t available, size_t *size, char error[READER_ERROR_SIZE]) {
   if (available < NPY_MAGIC_SIZE || memcmp(bytes, NPY_MAGIC, NPY_MAGIC_SIZE) != 0)

@@ -2,8 +2,9 @@
  *
  * libzip lists the entries, unpacks them and checks their checksums. It reads the archive from the mapping, through a
  * source that notes where an entry's first byte was read from: that is how a stored entry is found in the mapping
- * and used in place. An entry is unpacked no further than its own .npy header says, and grows memory only as data
- * arrive, so that sizes that lie (in the header, in the directory, or in both) cost nothing but an error line. */
+ * and used in place. An entry is unpacked no further than its own .npy header says, into memory whose pages the
+ * kernel hands out as data arrive, so that sizes that lie (in the header, in the directory, or in both) cost nothing
+ * but an error line. */
 #include "io/internal.h"
 
 #ifndef ACTSCOPE_HAVE_ZIP
@@ -27,8 +28,7 @@ void npz_close(reader *r) { (void)r; }
 #define CHUNK ((size_t)1 << 18)
 #define DEFLATE_RATIO 1032 /* no deflate stream grows by more: 258 bytes from two bits */
 
-/* ---- The archive as a source: the mapped bytes, and where the last reading began ------------------------------------
- */
+/* ---- The archive as a source: the mapped bytes, and where the last reading began --------------------------------- */
 
 typedef struct npz {
   const unsigned char *bytes;
@@ -93,8 +93,7 @@ void npz_close(reader *r) {
   r->npz = NULL;
 }
 
-/* ---- Listing
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- Listing ----------------------------------------------------------------------------------------------------- */
 
 static int damaged(zip_file_t *file, char error[READER_ERROR_SIZE]) {
   return reader_fail(error, "its data are damaged: %s", zip_file_strerror(file));
@@ -177,7 +176,6 @@ static int list_entry(reader *r, reader_slot *slot, int *foreign, char problem[R
         memcmp(head, z->bytes + z->first_read, header.size) == 0)
       slot->offset = (size_t)z->first_read + header.size;
     reader_settle(r, slot);
-    if (slot->entry.copied) slot->offset = NOT_MAPPED;
   }
   free(head);
   return status;
@@ -223,16 +221,14 @@ int npz_open(reader *r, char error[READER_ERROR_SIZE]) {
   return reader_mark_duplicates(r) == 0 ? 0 : reader_fail(error, "out of memory");
 }
 
-/* ---- Loading
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- Loading ----------------------------------------------------------------------------------------------------- */
 
-/* Reads the entry's data to the end, which verifies the checksum: into memory at *copy, that grows as data arrive, or
- * (copy NULL) past a comparison with the mapping. Returns 0, -1 with an error, or 1 when the mapping differs. */
+/* Reads the entry's data to the end, which verifies the checksum: into memory that *copy then owns, or (copy NULL) past
+ * a comparison with the mapping. Returns 0, -1 with an error, or 1 when the mapping differs. */
 static int stream(reader *r, reader_slot *slot, zip_file_t *file, unsigned char **copy, char error[READER_ERROR_SIZE]) {
-  size_t wanted = (size_t)slot->entry.bytes, got = 0, capacity = 0;
-  unsigned char *data = NULL, *scratch = malloc(CHUNK);
-  if (!scratch) return reader_fail(error, "out of memory");
-  int status = 0;
+  size_t wanted = (size_t)slot->entry.bytes, got = 0;
+  unsigned char *data = copy && wanted ? reader_allocate(wanted) : NULL, *scratch = malloc(CHUNK);
+  int status = scratch && (data || !copy || !wanted) ? 0 : reader_fail(error, "out of memory: %zu bytes", wanted);
   for (size_t skip = slot->zip_header, n; skip > 0 && status == 0; skip -= n) {
     n = skip < CHUNK ? skip : CHUNK;
     int64_t read = read_fully(file, scratch, n);
@@ -240,16 +236,6 @@ static int stream(reader *r, reader_slot *slot, zip_file_t *file, unsigned char 
   }
   while (got < wanted && status == 0) {
     size_t n = wanted - got < CHUNK ? wanted - got : CHUNK;
-    if (copy && capacity - got < n) {
-      capacity = capacity ? 2 * capacity : (size_t)16 << 20;
-      if (capacity > wanted) capacity = wanted;
-      unsigned char *more = realloc(data, capacity);
-      if (!more) {
-        status = reader_fail(error, "out of memory: %zu bytes", capacity);
-        break;
-      }
-      data = more;
-    }
     unsigned char *to = copy ? data + got : scratch;
     int64_t read = read_fully(file, to, n);
     if (read < (int64_t)n)

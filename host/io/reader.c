@@ -99,7 +99,7 @@ static int load(reader *r, reader_slot *slot, char error[READER_ERROR_SIZE]) {
     if (slot->owned && slot->swap) copy_elements(slot->owned, slot->owned, bytes, element, 1);
     if (slot->owned) drop_pages(r, 0, r->size);
   } else if (slot->entry.copied) {
-    if (!(slot->owned = malloc(bytes))) return reader_fail(error, "out of memory: %zu bytes", bytes);
+    if (!(slot->owned = reader_allocate(bytes))) return reader_fail(error, "out of memory: %zu bytes", bytes);
     copy_elements(slot->owned, r->bytes + slot->offset, bytes, element, slot->swap);
     drop_pages(r, slot->offset, bytes);
   }

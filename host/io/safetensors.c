@@ -22,8 +22,7 @@ int safetensors_recognised(const unsigned char *bytes, size_t size) {
   return size > PREFIX && header_length(bytes) <= size - PREFIX && bytes[PREFIX] == '{';
 }
 
-/* ---- One tensor
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- One tensor -------------------------------------------------------------------------------------------------- */
 
 static const struct {
   const char *name;
@@ -90,8 +89,7 @@ static int parse_tensor(reader_slot *slot, const cJSON *tensor, size_t data, siz
   return 0;
 }
 
-/* ---- All tensors
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- All tensors ------------------------------------------------------------------------------------------------- */
 
 static int by_offset(const void *a, const void *b) {
   const reader_slot *x = *(reader_slot *const *)a, *y = *(reader_slot *const *)b;

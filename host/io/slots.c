@@ -1,6 +1,8 @@
 /* slots.c - the list of entries, and the arithmetic of their shapes. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "io/internal.h"
 
@@ -46,6 +48,16 @@ int reader_mark_duplicates(reader *r) {
       status = reader_set_problem(sorted[i], "an earlier tensor of this file has the same name");
   free(sorted);
   return status;
+}
+
+void *reader_allocate(size_t bytes) {
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  void *memory = malloc(bytes);
+  if (memory && bytes >= (size_t)4 << 20) {
+    uintptr_t first = ((uintptr_t)memory + page - 1) / page * page, last = ((uintptr_t)memory + bytes) / page * page;
+    madvise((void *)first, last - first, MADV_HUGEPAGE);
+  }
+  return memory;
 }
 
 size_t reader_element_size(actscope_dtype dtype) {

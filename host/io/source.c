@@ -41,18 +41,17 @@ typedef struct buffer {
 } buffer;
 
 /* Reads until the buffer holds `wanted` bytes or the input ends. The buffer doubles as data arrive, so a header that
- * lies about its size costs nothing. */
+ * lies about its size costs nothing, but never beyond what is wanted: what follows stays in the pipe. */
 static int fill(buffer *b, size_t wanted, char error[READER_ERROR_SIZE]) {
   while (b->size < wanted) {
     if (b->size == b->capacity) {
-      size_t capacity = b->capacity ? 2 * b->capacity : 1 << 16;
+      size_t capacity = b->capacity < 1 << 15 ? 1 << 16 : 2 * b->capacity;
       if (capacity > wanted) capacity = wanted;
       unsigned char *data = realloc(b->data, capacity);
       if (!data) return reader_fail(error, "out of memory: %zu bytes for standard input", capacity);
       b->data = data, b->capacity = capacity;
     }
-    size_t room = b->capacity < wanted ? b->capacity : wanted;
-    ssize_t n = read(STDIN_FILENO, b->data + b->size, room - b->size);
+    ssize_t n = read(STDIN_FILENO, b->data + b->size, b->capacity - b->size);
     if (n == 0) break;
     if (n > 0) {
       b->size += (size_t)n;

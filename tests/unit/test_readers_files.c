@@ -1,7 +1,9 @@
 /* test_readers_files.c - the readers on files, on what is no file, and on standard input. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "unit/reader_files.h"
@@ -118,6 +120,45 @@ Test(readers_files, what_is_no_file_is_refused) {
   cr_assert(strstr(error, "is a device"), "%s", error);
 }
 
+Test(readers_files, safetensors_header_above_the_limit) {
+  char error[READER_ERROR_SIZE];
+  const char *path = temporary("x.safetensors");
+  bytes b = {0};
+  put_le(&b, 100000001, 8);
+  put_text(&b, "{");
+  write_file(path, b);
+  cr_assert_eq(truncate(path, 100000100), 0); /* sparse: takes no space */
+  reader *r;
+  cr_assert_eq(reader_open(&r, path, error), -1);
+  cr_assert_str_eq(error, "its header is 100000001 bytes long; at most 100000000 are allowed");
+  drop(path);
+}
+
+Test(readers_files, memory_that_is_refused_is_an_error_line) {
+  enum { MIB = 64 };
+  char error[READER_ERROR_SIZE];
+  const char *path = temporary("x.npy");
+  bytes b = npy(">f4", "False", "(16777216,)", NULL, 0);
+  write_file(path, b);
+  cr_assert_eq(truncate(path, (off_t)(b.size + ((size_t)MIB << 20))), 0);
+  reader *r;
+  actscope_tensor t;
+  cr_assert_eq(reader_open(&r, path, error), 0, "%s", error);
+  long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (!f || fscanf(f, "%ld", &pages) != 1) cr_skip("this system does not tell the size of a process");
+  rlim_t now = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+  struct rlimit limit = {now + (MIB / 2 << 20), RLIM_INFINITY}, none = {RLIM_INFINITY, RLIM_INFINITY};
+  cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+  int status = reader_load(r, 0, &t, error);
+  setrlimit(RLIMIT_AS, &none);
+  cr_assert_eq(status, -1, "64 MiB were found under a limit of 32");
+  cr_assert_str_eq(error, "out of memory: 67108864 bytes");
+  cr_assert_eq(reader_load(r, 0, &t, error), 0, "with memory there, it loads: %s", error);
+  reader_close(r);
+  drop(path);
+}
+
 /* Standard input becomes a pipe that another process fills in small pieces. */
 static void feed_stdin(bytes b) {
   int ends[2];
@@ -198,4 +239,18 @@ Test(readers_files, standard_input_refused) {
     }
     reader_close(r);
   }
+}
+
+Test(readers_files, standard_input_that_does_not_block_or_cannot_be_read) {
+  char error[READER_ERROR_SIZE];
+  float *values = calloc(100000, sizeof *values);
+  reader *r;
+  feed_stdin(npy("<f4", "False", "(100000,)", values, 400000));
+  cr_assert_eq(fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK), 0);
+  cr_assert_eq(reader_open(&r, "-", error), 0, "%s", error);
+  cr_assert_eq(reader_get(r, 0)->problem, NULL, "%s", reader_get(r, 0)->problem);
+  reader_close(r);
+  close(STDIN_FILENO);
+  cr_assert_eq(reader_open(&r, "-", error), -1);
+  cr_assert_str_eq(error, "standard input: Bad file descriptor");
 }
