@@ -32,7 +32,7 @@ static void drop(const char *path) {
 
 static void write_file(const char *path, bytes b) {
   FILE *f = fopen(path, "wb");
-  cr_assert(f && fwrite(b.data, 1, b.size, f) == b.size && fclose(f) == 0, "%s: %s", path, strerror(errno));
+  cr_assert(f && (!b.size || fwrite(b.data, b.size, 1, f) == 1) && fclose(f) == 0, "%s: %s", path, strerror(errno));
 }
 
 Test(readers_files, are_loaded_again_after_release) {
@@ -135,6 +135,9 @@ Test(readers_files, safetensors_header_above_the_limit) {
 }
 
 Test(readers_files, memory_that_is_refused_is_an_error_line) {
+#ifdef __SANITIZE_ADDRESS__
+  cr_skip("the sanitizer's allocator ends the program instead");
+#endif
   enum { MIB = 64 };
   char error[READER_ERROR_SIZE];
   const char *path = temporary("x.npy");
