@@ -3,10 +3,10 @@ FUZZ_SECONDS ?= 60
 FUZZ_CC      ?= clang
 FUZZ_IO_C    := tests/fuzz/fuzz_readers.c $(wildcard host/io/*.c)
 
-$(B)/fuzz/readers: $(FUZZ_IO_C) $(wildcard host/io/*.h)
+$(B)/fuzz/readers: $(FUZZ_IO_C) $(wildcard host/io/*.h) $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
-	$(Q)$(FUZZ_CC) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFS) $(IODEFS) $(FUZZ_IO_C) -o $@ $(IOLIBS)
+	$(Q)$(FUZZ_CC) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFS) $(IODEFS) $(FUZZ_IO_C) $(B)/libactscope.a -o $@ $(IOLIBS) -lgomp $(LIBS)
 
 .PHONY: fuzz-readers
 ## fuzz-readers: malformed .npy, .npz and .safetensors for FUZZ_SECONDS (60), under ASan and UBSan

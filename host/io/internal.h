@@ -55,7 +55,6 @@ int reader_mark_duplicates(reader *r);
  * negative and products (of the non-zero extents, so that strides fit too) that reach 2^62 elements or bytes. */
 int reader_set_layout(reader_entry *entry, actscope_dtype dtype, int ndim, const int64_t *shape, int fortran,
                       char error[READER_ERROR_SIZE]);
-size_t reader_element_size(actscope_dtype dtype); /* 0 for any other number */
 
 /* malloc() for an entry's data, with large pages where they help: the kernel's handing out of small ones is more than
  * half the time of a copy (262 MB swapped: 130 ms, and 55 ms with them). Untouched pages cost nothing. */

@@ -92,7 +92,7 @@ static void drop_pages(const reader *r, size_t offset, size_t bytes) {
 }
 
 static int load(reader *r, reader_slot *slot, char error[READER_ERROR_SIZE]) {
-  size_t bytes = (size_t)slot->entry.bytes, element = reader_element_size(slot->entry.dtype);
+  size_t bytes = (size_t)slot->entry.bytes, element = actscope_dtype_size(slot->entry.dtype);
   if (slot->entry.problem) return reader_fail(error, "%s", slot->entry.problem);
   if (r->npz) {
     if (npz_load(r, slot, error) != 0) return -1;

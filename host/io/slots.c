@@ -60,15 +60,10 @@ void *reader_allocate(size_t bytes) {
   return memory;
 }
 
-size_t reader_element_size(actscope_dtype dtype) {
-  static const size_t size[] = {4, 2, 2, 1, 1, 8};
-  return (unsigned)dtype < sizeof size / sizeof *size ? size[dtype] : 0;
-}
-
 int reader_set_layout(reader_entry *entry, actscope_dtype dtype, int ndim, const int64_t *shape, int fortran,
                       char error[READER_ERROR_SIZE]) {
   const int64_t limit = INT64_C(1) << 62;
-  int64_t element = (int64_t)reader_element_size(dtype), product = 1;
+  int64_t element = (int64_t)actscope_dtype_size(dtype), product = 1;
   int empty = 0;
   if (ndim < 0 || ndim > ACTSCOPE_MAX_DIMS)
     return reader_fail(error, "%d dimensions; at most %d are supported", ndim, ACTSCOPE_MAX_DIMS);
@@ -92,5 +87,5 @@ int reader_set_layout(reader_entry *entry, actscope_dtype dtype, int ndim, const
 void reader_settle(const reader *r, reader_slot *slot) {
   slot->entry.copied =
       slot->entry.bytes > 0 && (slot->offset == NOT_MAPPED || slot->swap ||
-                                (uintptr_t)(r->bytes + slot->offset) % reader_element_size(slot->entry.dtype) != 0);
+                                (uintptr_t)(r->bytes + slot->offset) % actscope_dtype_size(slot->entry.dtype) != 0);
 }

@@ -14,7 +14,6 @@ static void check_text(const char *text) {
 }
 
 static void check_entry(reader *r, size_t index) {
-  static const size_t sizes[] = {4, 2, 2, 1, 1, 8};
   const reader_entry *e = reader_get(r, index);
   char error[READER_ERROR_SIZE];
   actscope_tensor t;
@@ -26,7 +25,7 @@ static void check_entry(reader *r, size_t index) {
     return;
   }
   REQUIRE(!e->problem && t.dtype == e->dtype && t.ndim == e->ndim && t.ndim >= 0 && t.ndim <= ACTSCOPE_MAX_DIMS);
-  uint64_t bytes = sizes[t.dtype], last = 0;
+  uint64_t bytes = actscope_dtype_size(t.dtype), last = 0;
   for (int i = 0; i < t.ndim; i++) {
     REQUIRE(t.shape[i] >= 0 && t.strides[i] > 0);
     if (t.shape[i]) last += (uint64_t)(t.shape[i] - 1) * (uint64_t)t.strides[i];
@@ -34,7 +33,7 @@ static void check_entry(reader *r, size_t index) {
   }
   REQUIRE(bytes == e->bytes && (bytes == 0) == (t.data == NULL));
   if (bytes == 0) return;
-  REQUIRE((last + 1) * sizes[t.dtype] == bytes && (uintptr_t)t.data % sizes[t.dtype] == 0);
+  REQUIRE((last + 1) * actscope_dtype_size(t.dtype) == bytes && (uintptr_t)t.data % actscope_dtype_size(t.dtype) == 0);
   unsigned sum = 0;
   for (uint64_t i = 0; i < bytes; i++) sum += ((const volatile unsigned char *)t.data)[i];
   (void)sum;

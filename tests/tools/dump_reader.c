@@ -31,16 +31,6 @@ static uint32_t walk(uint32_t crc, const actscope_tensor *t, int axis, size_t el
   return crc;
 }
 
-static size_t element_size(actscope_dtype dtype) {
-  static const size_t size[] = {4, 2, 2, 1, 1, 8};
-  return size[dtype];
-}
-
-static const char *dtype_name(actscope_dtype dtype) {
-  static const char *const name[] = {"float32", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "float64"};
-  return name[dtype];
-}
-
 static void add_counts(cJSON *object, const char *name, const int64_t *values, int count) {
   cJSON *array = cJSON_AddArrayToObject(object, name);
   for (int i = 0; i < count; i++) cJSON_AddItemToArray(array, cJSON_CreateNumber((double)values[i]));
@@ -63,8 +53,8 @@ static int dump_entry(reader *r, size_t index) {
   if (bad) {
     cJSON_AddStringToObject(object, "problem", error);
   } else {
-    size_t element = element_size(t.dtype);
-    cJSON_AddStringToObject(object, "dtype", dtype_name(t.dtype));
+    size_t element = actscope_dtype_size(t.dtype);
+    cJSON_AddStringToObject(object, "dtype", actscope_dtype_name(t.dtype));
     add_counts(object, "shape", t.shape, t.ndim);
     add_counts(object, "strides", t.strides, t.ndim);
     cJSON_AddNumberToObject(object, "bytes", (double)e->bytes);
