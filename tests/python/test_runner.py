@@ -224,6 +224,20 @@ class TestGpu(Case):
     def test_missing_gpu_is_a_skip(self):
         self.assertEqual(self.counts(self.quiet(runner.gpu, self.folder)), (0, 0, 1))
 
+    def info(self, devices, ending=""):
+        self.write("actscope", f"#!/bin/sh\necho '{{\"devices\": [{devices}], \"no_gpu_reason\": \"no driver\"}}'\n{ending}\n")
+        return self.quiet(runner.gpu, self.folder)
+
+    def test_info_decides(self):
+        self.assertEqual(self.counts(self.info('{"backend": "cpu"}, {"backend": "cuda"}')), (1, 0, 0))
+        tally = self.info('{"backend": "cpu"}')
+        self.assertEqual(self.counts(tally), (0, 0, 1))
+        self.assertIn("no driver", tally.skips[0][1])
+
+    def test_broken_info_is_a_failure(self):
+        self.assertEqual(self.counts(self.info('{"backend": "cuda"}', "kill -SEGV $$")), (0, 1, 0))
+        self.assertEqual(self.counts(self.info("nonsense")), (0, 1, 0))
+
     def test_required_gpu_is_a_failure(self):
         os.environ["ACTSCOPE_REQUIRE_GPU"] = "1"
         self.assertEqual(self.counts(self.quiet(runner.gpu, self.folder)), (0, 1, 0))
