@@ -78,6 +78,9 @@ found:
 help:
 	@echo "actscope $(VERSION)"; sed -n 's/^## \([^:]*\): \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | sort | awk -F'|' '{printf "%-28s %s\n", $$1, $$2}'
 
+# For targets that build all by themselves: every processor, unless make was told how many.
+JOBS      = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 # ---- Building ------------------------------------------------------------------------------------------------------
 $(B)/obj/host/io/%.o $(B)/obj/host/report/%.o $(B)/obj/host/cli/%.o: DEFS += $(IODEFS)
 

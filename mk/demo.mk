@@ -5,7 +5,7 @@ DEMO_DATA := $(wildcard examples/data/*.safetensors examples/data/*.npy examples
 ## demo: set up, build, analyse the activations under examples/data: a table here, a page in build/demo.html
 demo:
 	$(Q)tools/setup build
-	$(Q)$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2)) demo-run
+	$(Q)$(MAKE) --no-print-directory $(JOBS) demo-run
 
 demo-run: all
 	$(Q)$(B)/actscope report $(DEMO_DATA)

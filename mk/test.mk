@@ -23,7 +23,7 @@ setup:
 
 ## test: set up and run every test this machine can run
 test: setup
-	$(Q)$(MAKE) --no-print-directory run-tests
+	$(Q)$(MAKE) --no-print-directory $(JOBS) run-tests
 
 run-tests: all examples $(B)/tests/unit $(TOOLS)
 	$(Q)tests/run $(B)

@@ -174,6 +174,36 @@ class TestScripts(Case):
         self.assertEqual(tally.skips[0][1], "no tool")
 
 
+class TestSim(Case):
+    def sim(self, said, ending="exit 0"):
+        """A tree with the one target test-sim, and a make that says this for it."""
+        self.write("Makefile", "test-sim:\n\tfalse\n")
+        fake = self.write("make", f"#!/bin/sh\nprintf '%b\\n' '{said}'\n{ending}\n")
+        keep = os.environ.get("MAKE")
+        os.environ["MAKE"] = fake
+        os.chdir(self.folder)
+        try:
+            return runner.sim("build")
+        finally:
+            os.environ.pop("MAKE")
+            if keep is not None:
+                os.environ["MAKE"] = keep
+
+    def test_counts_of_the_last_line(self):
+        self.assertEqual(self.counts(self.sim("noise\\n5 passed, 0 failed, 2 skipped")), (5, 0, 2))
+        self.assertEqual(self.counts(self.sim("5 passed, 2 failed", "exit 2")), (5, 2, 0))
+
+    def test_what_is_no_pass(self):
+        for said, ending in (("5 passed, 0 failed", "exit 2"), ("5 passed, 0 failed", "kill -SEGV $$"), ("", "exit 0"),
+                             ("5 passed, 1 failed", "exit 0"), ("0 passed, 0 failed, 3 skipped", "exit 0")):
+            self.assertEqual(len(self.sim(said, ending).failures), 1, said)
+
+    def test_no_target_is_nothing(self):
+        self.write("Makefile", "other:\n")
+        os.chdir(self.folder)
+        self.assertEqual(self.counts(runner.sim("build")), (0, 0, 0))
+
+
 class TestHeader(Case):
     def test_good_and_broken_headers(self):
         good = self.write("good.h", "#ifndef G\n#define G\nint actscope_f(void);\n#endif\n")
