@@ -101,9 +101,9 @@ $(B)/libactscope.a: $(LIB_O)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(B)/libactscope.so.$(VERSION): $(LIB_O)
+$(B)/libactscope.so.$(VERSION): $(LIB_O) mk/exports.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -fopenmp -Wl,-soname,libactscope.so.$(SOVERSION) $^ -o $@ $(LIBS)
+	$(Q)$(CC) -shared -fopenmp -Wl,-soname,libactscope.so.$(SOVERSION),--version-script,mk/exports.map $(LIB_O) -o $@ $(LIBS)
 $(B)/libactscope.so: $(B)/libactscope.so.$(VERSION)
 	$(Q)ln -sf libactscope.so.$(VERSION) $(B)/libactscope.so.$(SOVERSION) && ln -sf libactscope.so.$(VERSION) $@
 
