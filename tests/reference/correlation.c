@@ -122,7 +122,7 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
   if (pairs) {
     for (uint64_t k = 0; k < count; ++k) tally_add(&all, r_of(z, n, pairs[k].i, pairs[k].j), slack);
   } else {
-#pragma omp parallel for schedule(dynamic, 16)
+#pragma omp parallel for schedule(dynamic, 16) if (valid > 1000)
     for (uint64_t i = 0; i < valid; ++i) {
       struct tally row;
       memset(&row, 0, sizeof row);
@@ -207,16 +207,15 @@ void ref_eigenvalues(double *a, uint64_t n, double *eigenvalues) {
         double theta = (a[q * n + q] - a[p * n + p]) / (2 * apq);
         double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
         double c = 1 / sqrt(t * t + 1), s = t * c;
-        for (uint64_t k = 0; k < n; ++k) { /* columns p and q, then rows p and q */
-          double x = a[k * n + p], y = a[k * n + q];
-          a[k * n + p] = c * x - s * y;
-          a[k * n + q] = s * x + c * y;
-        }
-        for (uint64_t k = 0; k < n; ++k) {
+        double app = a[p * n + p], aqq = a[q * n + q];
+        for (uint64_t k = 0; k < n; ++k) { /* rows p and q, and their mirror images */
           double x = a[p * n + k], y = a[q * n + k];
-          a[p * n + k] = c * x - s * y;
-          a[q * n + k] = s * x + c * y;
+          a[k * n + p] = a[p * n + k] = c * x - s * y;
+          a[k * n + q] = a[q * n + k] = s * x + c * y;
         }
+        a[p * n + p] = app - t * apq;
+        a[q * n + q] = aqq + t * apq;
+        a[p * n + q] = a[q * n + p] = 0;
       }
   }
   for (uint64_t i = 0; i < n; ++i) eigenvalues[i] = a[i * n + i];
