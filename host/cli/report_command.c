@@ -83,6 +83,7 @@ static int parse(int argc, char **argv, struct settings *s) {
   int only_files = 0, level = -1;
   uint64_t number;
   actscope_options_init(o);
+  o->pairs = 1 << 24;
   s->format = REPORT_TABLE;
   while (a.next < argc) {
     const char *word = argv[a.next], *value = NULL;
@@ -194,7 +195,7 @@ struct inputs {
   struct item *items;
   report_layer *layers;
   actscope_layer *plan_layers;
-  size_t count, seen; /* seen: before the globs */
+  size_t count, seen, named; /* seen: before the globs; named: plan_layers that own their name */
   int bad;            /* something was refused */
 };
 
@@ -251,7 +252,13 @@ static int open_inputs(const struct settings *s, struct inputs *in) {
   }
   for (size_t i = 0; i < in->count; ++i) { /* the arrays do not move any more */
     const reader_entry *e = reader_get(in->items[i].file, in->items[i].entry);
-    in->plan_layers[i] = (actscope_layer){e->name, e->dtype, e->ndim, in->layers[i].shape};
+    /* "FILE: LAYER", so that every line of the library names both */
+    size_t size = strlen(in->layers[i].source) + strlen(e->name) + 3;
+    char *name = malloc(size);
+    if (!name) return -1;
+    snprintf(name, size, "%s: %s", in->layers[i].source, e->name);
+    in->plan_layers[i] = (actscope_layer){name, e->dtype, e->ndim, in->layers[i].shape};
+    ++in->named;
   }
   return 0;
 }
@@ -259,6 +266,7 @@ static int open_inputs(const struct settings *s, struct inputs *in) {
 static void close_inputs(const struct settings *s, struct inputs *in) {
   for (int f = 0; in->files && f < s->file_count; ++f) reader_close(in->files[f]);
   free(in->files);
+  for (size_t i = 0; i < in->named; ++i) free((char *)in->plan_layers[i].name);
   free(in->items);
   free(in->layers);
   free(in->plan_layers);
@@ -302,7 +310,8 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
     if (!status) status = actscope_plan_report(plan, i, &l->report);
     if (!status && s->compat) status = add_compat(&network, &tensor, s->options.channels, l);
     if (status) {
-      complain_layer(bar, l, actscope_last_error());
+      progress_end(bar);
+      complain("%s", actscope_last_error()); /* begins with the plan's name of the layer */
       l->error = "not measured";
       result = exit_status_of(status);
     }
