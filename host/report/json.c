@@ -17,113 +17,105 @@
 
 /* ---- Building ------------------------------------------------------------------------------------------------------
  * Items are built completely, then added to their parent. `failed` is set once memory was short and stays set; NULL
- * items and parents pass through every function, so that callers check it once, at the end. */
+ * items and parents pass through every function, so that `failed` is checked once, at the end. */
 
 typedef struct builder {
   int failed;
 } builder;
 
-static cJSON *keep(builder *b, cJSON *item) {
-  if (!item) b->failed = 1;
-  return item;
-}
-
-/* Adds to an object, or to an array when key is NULL. Takes the item over in every case. */
+/* Adds to an object, or to an array when key is NULL. Takes the item over in every case. Every item but a tree's root
+ * comes through here, and a root gets members: so this alone sees every allocation that failed. */
 static void add(builder *b, cJSON *parent, const char *key, cJSON *item) {
   if (item && parent && (key ? cJSON_AddItemToObject(parent, key, item) : cJSON_AddItemToArray(parent, item))) return;
   b->failed = 1;
   cJSON_Delete(item);
 }
 
-static cJSON *object(builder *b) { return keep(b, cJSON_CreateObject()); }
-static cJSON *array(builder *b) { return keep(b, cJSON_CreateArray()); }
-static cJSON *null(builder *b) { return keep(b, cJSON_CreateNull()); }
-
-static cJSON *text(builder *b, const char *string) {
+static cJSON *text(const char *string) {
   char *clean = report_clean(string);
   cJSON *item = clean ? cJSON_CreateString(clean) : NULL;
   free(clean);
-  return keep(b, item);
+  return item;
 }
 
-static cJSON *text_or_null(builder *b, const char *string) { return string ? text(b, string) : null(b); }
+static cJSON *text_or_null(const char *string) { return string ? text(string) : cJSON_CreateNull(); }
 
-static cJSON *count(builder *b, uint64_t value) {
+static cJSON *count(uint64_t value) {
   char digits[24];
   snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
-  return keep(b, cJSON_CreateRaw(digits));
+  return cJSON_CreateRaw(digits);
 }
 
-static cJSON *real(builder *b, double value) {
+static cJSON *real(double value) {
   char digits[REPORT_TEXT];
-  return isfinite(value) ? keep(b, cJSON_CreateRaw(report_real(digits, value))) : null(b);
+  return isfinite(value) ? cJSON_CreateRaw(report_real(digits, value)) : cJSON_CreateNull();
 }
 
 static cJSON *reals_by_level(builder *b, const double *levels, const double *values, int n) {
-  cJSON *item = object(b);
+  cJSON *item = cJSON_CreateObject();
   char key[REPORT_TEXT];
-  for (int i = 0; i < n; i++) add(b, item, report_real(key, levels[i]), real(b, values[i]));
+  for (int i = 0; i < n; i++) add(b, item, report_real(key, levels[i]), real(values[i]));
   return item;
 }
 
 static cJSON *field(builder *b, report_kind kind, const void *value) {
   const double *reals = value;
   cJSON *item;
-  if (!value) return null(b);
+  if (!value) return cJSON_CreateNull();
   switch (kind) {
-    case REPORT_COUNT: return count(b, *(const uint64_t *)value);
-    case REPORT_REAL: return real(b, *reals);
-    case REPORT_DISTINCT_METHOD: return text_or_null(b, report_distinct_method(*(const actscope_distinct_method *)value));
+    case REPORT_COUNT: return count(*(const uint64_t *)value);
+    case REPORT_REAL: return real(*reals);
+    case REPORT_DISTINCT_METHOD: return text_or_null(report_distinct_method(*(const actscope_distinct_method *)value));
     case REPORT_CORRELATION_METHOD:
-      return text_or_null(b, report_correlation_method(*(const actscope_correlation_method *)value));
+      return text_or_null(report_correlation_method(*(const actscope_correlation_method *)value));
     case REPORT_QUANTILES: return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
     case REPORT_ABOVE: return reals_by_level(b, actscope_pair_thresholds, reals, ACTSCOPE_THRESHOLD_COUNT);
     case REPORT_INTERVAL:
-      item = array(b);
-      for (int i = 0; i < 2; i++) add(b, item, NULL, real(b, reals[i]));
+      item = cJSON_CreateArray();
+      for (int i = 0; i < 2; i++) add(b, item, NULL, real(reals[i]));
       return item;
     case REPORT_HISTOGRAM:
-      item = array(b);
-      for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) add(b, item, NULL, count(b, ((const uint64_t *)value)[i]));
+      item = cJSON_CreateArray();
+      for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) add(b, item, NULL, count(((const uint64_t *)value)[i]));
       return item;
   }
-  return null(b);
+  return cJSON_CreateNull();
 }
 
 static cJSON *warnings_of(builder *b, const report_layer *layer) {
-  cJSON *item = array(b);
+  cJSON *item = cJSON_CreateArray();
   char sentence[REPORT_SENTENCE];
   for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; bit++)
-    if (actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) add(b, item, NULL, text(b, sentence));
+    if (actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) add(b, item, NULL, text(sentence));
   return item;
 }
 
 /* The members of one layer, added to `item`. */
 static void add_layer(builder *b, cJSON *item, const report_document *document, const report_layer *layer) {
   const actscope_layer_report *report = &layer->report;
-  add(b, item, "name", text(b, layer->name));
-  add(b, item, "source", text(b, layer->source));
-  add(b, item, "dtype", text(b, actscope_dtype_name(report->dtype)));
-  cJSON *shape = array(b);
-  for (int i = 0; i < layer->ndim && i < ACTSCOPE_MAX_DIMS; i++) add(b, shape, NULL, count(b, (uint64_t)layer->shape[i]));
+  add(b, item, "name", text(layer->name));
+  add(b, item, "source", text(layer->source));
+  add(b, item, "dtype", text(actscope_dtype_name(report->dtype)));
+  cJSON *shape = cJSON_CreateArray();
+  for (int i = 0; i < layer->ndim && i < ACTSCOPE_MAX_DIMS; i++) add(b, shape, NULL, count((uint64_t)layer->shape[i]));
   add(b, item, "shape", shape);
-  add(b, item, "samples", count(b, report->samples));
-  add(b, item, "features", count(b, report->features));
-  add(b, item, "seconds", real(b, report->seconds));
+  add(b, item, "samples", count(report->samples));
+  add(b, item, "features", count(report->features));
+  add(b, item, "seconds", real(report->seconds));
   add(b, item, "warnings", warnings_of(b, layer));
   for (size_t f = 0; f < report_field_count;) {
     const report_field *first = &report_fields[f];
     int there = (report->statistics & first->any) != 0;
-    cJSON *section = there ? object(b) : NULL;
+    cJSON *section = there ? cJSON_CreateObject() : NULL;
     for (; f < report_field_count && strcmp(report_fields[f].section, first->section) == 0; f++)
       if (there) add(b, section, report_fields[f].name,
                      field(b, report_fields[f].kind, report_value(document, layer, &report_fields[f])));
     if (there) add(b, item, first->section, section);
   }
   if (document->compat) {
-    cJSON *compat = object(b);
+    cJSON *compat = cJSON_CreateObject();
     for (int i = 0; i < layer->compat.count && i < COMPAT_MAX; i++)
-      add(b, compat, layer->compat.name[i], real(b, layer->compat.value[i]));
+      add(b, compat, layer->compat.name[i], real(layer->compat.value[i]));
     add(b, item, "compat", compat);
   }
 }
@@ -138,61 +130,61 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
                     {ACTSCOPE_CORRELATION, "correlation"},
                     {ACTSCOPE_RANK, "rank"}};
   char device[32];
-  cJSON *item = object(b), *list = array(b);
+  cJSON *item = cJSON_CreateObject(), *list = cJSON_CreateArray();
   if (options->device == ACTSCOPE_DEVICE_CUDA) {
     snprintf(device, sizeof device, "cuda:%d", (int)options->device_index);
   } else {
     strcpy(device, options->device == ACTSCOPE_DEVICE_CPU ? "cpu" : "auto");
   }
   for (size_t i = 0; i < sizeof statistics / sizeof *statistics; i++)
-    if (options->statistics & statistics[i].bits) add(b, list, NULL, text(b, statistics[i].name));
-  add(b, item, "device", text(b, device));
-  add(b, item, "memory", count(b, options->memory_budget));
+    if (options->statistics & statistics[i].bits) add(b, list, NULL, text(statistics[i].name));
+  add(b, item, "device", text(device));
+  add(b, item, "memory", count(options->memory_budget));
   add(b, item, "statistics", list);
-  add(b, item, "correlation", text_or_null(b, report_correlation_method(options->correlation)));
-  add(b, item, "pairs", count(b, options->pairs));
-  add(b, item, "seed", count(b, options->seed));
-  add(b, item, "precision", text(b, options->precision == ACTSCOPE_PRECISION_FP16 ? "fp16" : "fp32"));
-  add(b, item, "distinct", text_or_null(b, report_distinct_method(options->distinct)));
-  add(b, item, "sketch_bits", real(b, options->sketch_bits));
-  add(b, item, "channels", keep(b, cJSON_CreateBool(options->channels != 0)));
-  add(b, item, "large_tensor", count(b, options->large_tensor));
+  add(b, item, "correlation", text_or_null(report_correlation_method(options->correlation)));
+  add(b, item, "pairs", count(options->pairs));
+  add(b, item, "seed", count(options->seed));
+  add(b, item, "precision", text(options->precision == ACTSCOPE_PRECISION_FP16 ? "fp16" : "fp32"));
+  add(b, item, "distinct", text_or_null(report_distinct_method(options->distinct)));
+  add(b, item, "sketch_bits", real(options->sketch_bits));
+  add(b, item, "channels", cJSON_CreateBool(options->channels != 0));
+  add(b, item, "large_tensor", count(options->large_tensor));
   return item;
 }
 
 /* What holds for the document as a whole, added to `item`. */
 static void add_head(builder *b, cJSON *item, const report_document *document) {
-  add(b, item, "version", text(b, actscope_version()));
-  add(b, item, "backend", text_or_null(b, document->backend));
-  add(b, item, "device", text_or_null(b, document->device));
+  add(b, item, "version", text(actscope_version()));
+  add(b, item, "backend", text_or_null(document->backend));
+  add(b, item, "device", text_or_null(document->device));
   add(b, item, "options", options_of(b, &document->options));
-  cJSON *memory = object(b);
-  add(b, memory, "budget_bytes", count(b, document->budget_bytes));
-  add(b, memory, "workspace_bytes", count(b, document->workspace_bytes));
+  cJSON *memory = cJSON_CreateObject();
+  add(b, memory, "budget_bytes", count(document->budget_bytes));
+  add(b, memory, "workspace_bytes", count(document->workspace_bytes));
   add(b, item, "memory", memory);
-  add(b, item, "seconds", real(b, document->seconds));
+  add(b, item, "seconds", real(document->seconds));
 }
 
 static void add_network(builder *b, cJSON *item, const report_document *document) {
-  cJSON *bottlenecks = array(b), *large = array(b);
+  cJSON *bottlenecks = cJSON_CreateArray(), *large = cJSON_CreateArray();
   char sentence[REPORT_SENTENCE];
   for (size_t i = 0; document->ranking && i < document->count; i++) {
     const actscope_bottleneck *entry = &document->ranking[i];
     if (!report_has_score(document, entry)) continue;
     const report_layer *layer = &document->layers[entry->layer];
-    cJSON *row = object(b), *reasons = array(b);
+    cJSON *row = cJSON_CreateObject(), *reasons = cJSON_CreateArray();
     for (int bit = 0; bit < ACTSCOPE_REASON_COUNT; bit++)
       if (actscope_reason_text(entry, &layer->report, bit, sentence, sizeof sentence))
-        add(b, reasons, NULL, text(b, sentence));
-    add(b, row, "layer", text(b, layer->name));
-    add(b, row, "source", text(b, layer->source));
-    add(b, row, "score", real(b, entry->score));
+        add(b, reasons, NULL, text(sentence));
+    add(b, row, "layer", text(layer->name));
+    add(b, row, "source", text(layer->source));
+    add(b, row, "score", real(entry->score));
     add(b, row, "reasons", reasons);
     add(b, bottlenecks, NULL, row);
   }
   for (size_t i = 0; i < document->count; i++)
     if (report_has_numbers(&document->layers[i]) && document->layers[i].report.warnings & ACTSCOPE_WARN_LARGE_TENSOR)
-      add(b, large, NULL, text(b, document->layers[i].name));
+      add(b, large, NULL, text(document->layers[i].name));
   add(b, item, "bottlenecks", bottlenecks);
   add(b, item, "large_tensors", large);
 }
@@ -283,8 +275,8 @@ static int finish(report_sink *sink, builder *b, cJSON *item, int (*put)(report_
 
 int report_write_json(report_sink *sink, const report_document *document) {
   builder b = {0};
-  cJSON *item = object(&b);
-  add(&b, item, "schema", text(&b, SCHEMA));
+  cJSON *item = cJSON_CreateObject();
+  add(&b, item, "schema", text(SCHEMA));
   add_head(&b, item, document);
   report_put(sink, "{\n");
   if (finish(sink, &b, item, put_members, 2) != 0) return -1;
@@ -293,14 +285,14 @@ int report_write_json(report_sink *sink, const report_document *document) {
   report_put(sink, ",\n  \"layers\": [");
   for (size_t i = 0; i < document->count && !sink->error; i++) {
     if (!report_has_numbers(&document->layers[i])) continue;
-    item = object(&b);
+    item = cJSON_CreateObject();
     add_layer(&b, item, document, &document->layers[i]);
     report_put(sink, before);
     if (finish(sink, &b, item, put_item, 4) != 0) return -1;
     before = ",\n    ";
   }
   report_put(sink, *before == ',' ? "\n  ],\n  \"network\": " : "],\n  \"network\": ");
-  item = object(&b);
+  item = cJSON_CreateObject();
   add_network(&b, item, document);
   if (finish(sink, &b, item, put_item, 2) != 0) return -1;
   report_put(sink, "\n}\n");
@@ -319,15 +311,15 @@ int report_write_jsonl(report_sink *sink, const report_document *document) {
   cJSON *item;
   for (size_t i = 0; i < document->count && !sink->error; i++) {
     if (!report_has_numbers(&document->layers[i])) continue;
-    item = object(&b);
-    add(&b, item, "schema", text(&b, SCHEMA));
-    add(&b, item, "type", text(&b, "layer"));
+    item = cJSON_CreateObject();
+    add(&b, item, "schema", text(SCHEMA));
+    add(&b, item, "type", text("layer"));
     add_layer(&b, item, document, &document->layers[i]);
     if (finish(sink, &b, item, put_line, 0) != 0) return -1;
   }
-  item = object(&b);
-  add(&b, item, "schema", text(&b, SCHEMA));
-  add(&b, item, "type", text(&b, "network"));
+  item = cJSON_CreateObject();
+  add(&b, item, "schema", text(SCHEMA));
+  add(&b, item, "type", text("network"));
   add_head(&b, item, document);
   add_network(&b, item, document);
   return finish(sink, &b, item, put_line, 0);

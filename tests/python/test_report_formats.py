@@ -159,6 +159,7 @@ class Html(unittest.TestCase):
         page = Page(sample("troubles", "html"))
         name = "a\"b'c<script>alert(1)</script>&amp;\\n\\x1b[31m,\\ \u5c42\u540d e\u0301 \ufffd\ufffd \\u202eend"
         self.assertTrue(name in page.text)
+        self.assertEqual([a["title"] for tag, a in page.tags if tag == "a" and "title" in a].count(name), 1)
         self.assertFalse("\u202e" in "".join(page.text))
 
     def test_can_be_read_without_seeing(self):
@@ -181,6 +182,12 @@ class Html(unittest.TestCase):
         self.assertEqual(scores, sorted(scores, reverse=True))
         ranking = [entry["layer"] for entry in strict(sample("24", "json"))["network"]["bottlenecks"]]
         self.assertEqual(re.findall(r"<th scope=\"row\"><a href=\"[^\"]*\" title=\"([^\"]*)\"", body), ranking)
+
+    def test_what_does_not_exist_is_not_drawn(self):
+        text = sample("troubles", "html")
+        row = next(row for row in text.split("<tr>") if "0\u00d77" in row)
+        self.assertEqual(re.findall('class="(mean|adjusted|floor|redundancy|dead)"', row), [])
+        self.assertEqual(row.count("<td>-</td>"), 5)
 
     def test_sections_that_were_not_measured_are_absent(self):
         text = sample("troubles", "html")

@@ -159,6 +159,29 @@ Test(report_file, says_why_it_cannot_be_written) {
   }
 }
 
+static int writes_until_failure;
+static ssize_t fail_once(void *cookie, const char *text, size_t size) {
+  (void)cookie, (void)text;
+  if (writes_until_failure-- != 0) return (ssize_t)size;
+  errno = EIO;
+  return 0;
+}
+
+/* A stream that fails in the middle and then works again has a hole: that is a failure, whatever the last flush says. */
+Test(report_file, a_failure_in_the_middle_is_remembered) {
+  report_document *document = sample_document(40);
+  for (int format = REPORT_TABLE; format <= REPORT_HTML; format++) {
+    FILE *stream = fopencookie(NULL, "w", (cookie_io_functions_t){.write = fail_once});
+    char buffer[256];
+    setvbuf(stream, buffer, _IOFBF, sizeof buffer);
+    writes_until_failure = 3;
+    errno = 0;
+    cr_expect_eq(report_write(stream, (report_format)format, document, 0, 0), -1, "%s", report_format_name((report_format)format));
+    cr_expect_eq(errno, EIO);
+    fclose(stream);
+  }
+}
+
 Test(report_file, a_pipe_is_written_directly) {
   report_document *document = sample_document(1);
   cr_assert_eq(mkfifo(in_folder("pipe"), 0600), 0);
