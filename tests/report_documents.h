@@ -12,8 +12,9 @@
 
 /* A name with everything: quotes, markup, a newline, an escape sequence, a wide script, a combining mark, a broken
  * byte, a backslash, a comma, and a mark that would turn the line around. */
-#define STRANGE_NAME \
-  "a\"b'c<script>alert(1)</script>&amp;\n\033[31m,\\ \xe5\xb1\x82\xe5\x90\x8d e\xcc\x81 \xff\xc3 \xe2\x80\xae" "end"
+#define STRANGE_NAME                                                                                           \
+  "a\"b'c<script>alert(1)</script>&amp;\n\033[31m,\\ \xe5\xb1\x82\xe5\x90\x8d e\xcc\x81 \xff\xc3 \xe2\x80\xae" \
+  "end"
 
 static double sample_unit(uint64_t *state) {
   *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -105,7 +106,8 @@ static void sample_layer(report_layer *layer, size_t k, size_t count) {
   double mass[ACTSCOPE_PAIR_BINS];
   for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) total += mass[i] = exp(-0.5 * pow((i + 0.5) / 64 / scale, 2));
   for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) c->histogram[i] = (uint64_t)(mass[i] / total * (double)c->pairs);
-  for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++) c->above[i] = exp(-0.5 * pow(actscope_pair_thresholds[i] / scale, 2));
+  for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++)
+    c->above[i] = exp(-0.5 * pow(actscope_pair_thresholds[i] / scale, 2));
   r->rank.participation_ratio = 90 * (1 - strength), r->rank.effective_rank = 120 * (1 - strength * 1.2);
   if (p->nan) r->warnings |= ACTSCOPE_WARN_NONFINITE;
   if (c->method == ACTSCOPE_CORRELATION_SAMPLED) r->warnings |= ACTSCOPE_WARN_SAMPLED;
@@ -137,13 +139,29 @@ static void sample_nothing(report_layer *layer) {
   memset(r, 0, sizeof *r);
   r->statistics = ACTSCOPE_ALL;
   r->seconds = NAN;
-  double *reals[] = {&r->profile.min, &r->profile.max, &r->profile.mean, &r->profile.variance, &r->profile.std,
-                     &r->profile.skewness, &r->profile.kurtosis, &r->profile.abs_mean, &r->profile.abs_max,
-                     &r->profile.l2_norm, &r->profile.entropy, &r->distinct.relative_standard_error,
-                     &r->distinct.redundancy, &r->health.active_fraction, &r->correlation.mean_abs,
-                     &r->correlation.mean_abs_ci95[0], &r->correlation.mean_abs_ci95[1], &r->correlation.mean_square,
-                     &r->correlation.max_abs, &r->correlation.noise_floor, &r->correlation.adjusted_rms,
-                     &r->rank.participation_ratio, &r->rank.effective_rank};
+  double *reals[] = {&r->profile.min,
+                     &r->profile.max,
+                     &r->profile.mean,
+                     &r->profile.variance,
+                     &r->profile.std,
+                     &r->profile.skewness,
+                     &r->profile.kurtosis,
+                     &r->profile.abs_mean,
+                     &r->profile.abs_max,
+                     &r->profile.l2_norm,
+                     &r->profile.entropy,
+                     &r->distinct.relative_standard_error,
+                     &r->distinct.redundancy,
+                     &r->health.active_fraction,
+                     &r->correlation.mean_abs,
+                     &r->correlation.mean_abs_ci95[0],
+                     &r->correlation.mean_abs_ci95[1],
+                     &r->correlation.mean_square,
+                     &r->correlation.max_abs,
+                     &r->correlation.noise_floor,
+                     &r->correlation.adjusted_rms,
+                     &r->rank.participation_ratio,
+                     &r->rank.effective_rank};
   for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) *reals[i] = NAN;
   for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; i++) r->profile.quantiles[i] = NAN;
   for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++) r->correlation.above[i] = NAN;
@@ -158,7 +176,8 @@ __attribute__((unused)) static report_document *sample_troubles(void) {
   report_layer *layers = document->layers;
   document->compat = 1;
   for (size_t i = 0; i < document->count; i++)
-    layers[i].compat = (report_compat){3, {"capacity", "entropy", "odd \"name\", <b>"}, {i == 1 ? NAN : -226.5, 0.1 + (double)i, NAN}};
+    layers[i].compat =
+        (report_compat){3, {"capacity", "entropy", "odd \"name\", <b>"}, {i == 1 ? NAN : -226.5, 0.1 + (double)i, NAN}};
 
   layers[0].name = STRANGE_NAME;
   layers[0].source = "dir/\"quoted\", <file>\xfe.npz";

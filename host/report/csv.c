@@ -40,11 +40,16 @@ static void put_real(report_sink *sink, double value) {
 /* How many columns a field takes, and the name of each. */
 static int columns_of(report_kind kind) {
   switch (kind) {
-    case REPORT_INTERVAL: return 2;
-    case REPORT_QUANTILES: return ACTSCOPE_QUANTILE_COUNT;
-    case REPORT_ABOVE: return ACTSCOPE_THRESHOLD_COUNT;
-    case REPORT_HISTOGRAM: return ACTSCOPE_PAIR_BINS;
-    default: return 1;
+    case REPORT_INTERVAL:
+      return 2;
+    case REPORT_QUANTILES:
+      return ACTSCOPE_QUANTILE_COUNT;
+    case REPORT_ABOVE:
+      return ACTSCOPE_THRESHOLD_COUNT;
+    case REPORT_HISTOGRAM:
+      return ACTSCOPE_PAIR_BINS;
+    default:
+      return 1;
   }
 }
 
@@ -52,11 +57,20 @@ static void put_header(report_sink *sink, const report_field *field, int k) {
   char text[REPORT_TEXT];
   report_print(sink, ",%s.%s", field->section, field->name);
   switch (field->kind) {
-    case REPORT_INTERVAL: report_put(sink, k ? ".hi" : ".lo"); break;
-    case REPORT_QUANTILES: report_print(sink, ".%s", report_real(text, actscope_quantile_levels[k])); break;
-    case REPORT_ABOVE: report_print(sink, ".%s", report_real(text, actscope_pair_thresholds[k])); break;
-    case REPORT_HISTOGRAM: report_print(sink, ".%d", k); break;
-    default: break;
+    case REPORT_INTERVAL:
+      report_put(sink, k ? ".hi" : ".lo");
+      break;
+    case REPORT_QUANTILES:
+      report_print(sink, ".%s", report_real(text, actscope_quantile_levels[k]));
+      break;
+    case REPORT_ABOVE:
+      report_print(sink, ".%s", report_real(text, actscope_pair_thresholds[k]));
+      break;
+    case REPORT_HISTOGRAM:
+      report_print(sink, ".%d", k);
+      break;
+    default:
+      break;
   }
 }
 
@@ -64,10 +78,18 @@ static void put_value(report_sink *sink, const report_field *field, const void *
   const char *method = NULL;
   switch (field->kind) {
     case REPORT_COUNT:
-    case REPORT_HISTOGRAM: put_count(sink, ((const uint64_t *)value)[k]); return;
-    case REPORT_DISTINCT_METHOD: method = report_distinct_method(*(const actscope_distinct_method *)value); break;
-    case REPORT_CORRELATION_METHOD: method = report_correlation_method(*(const actscope_correlation_method *)value); break;
-    default: put_real(sink, ((const double *)value)[k]); return;
+    case REPORT_HISTOGRAM:
+      put_count(sink, ((const uint64_t *)value)[k]);
+      return;
+    case REPORT_DISTINCT_METHOD:
+      method = report_distinct_method(*(const actscope_distinct_method *)value);
+      break;
+    case REPORT_CORRELATION_METHOD:
+      method = report_correlation_method(*(const actscope_correlation_method *)value);
+      break;
+    default:
+      put_real(sink, ((const double *)value)[k]);
+      return;
   }
   if (method) report_put(sink, method);
 }
@@ -111,7 +133,8 @@ int report_write_csv(report_sink *sink, const report_document *document) {
     if (put_clean(sink, layer->name) != 0) goto memory;
     report_put(sink, ",");
     if (put_clean(sink, layer->source) != 0) goto memory;
-    report_print(sink, ",%s,%s,", actscope_dtype_name(report->dtype), layer->ndim ? report_shape(shape, sizeof shape, layer, "x") : "");
+    report_print(sink, ",%s,%s,", actscope_dtype_name(report->dtype),
+                 layer->ndim ? report_shape(shape, sizeof shape, layer, "x") : "");
     put_count(sink, report->samples), report_put(sink, ",");
     put_count(sink, report->features), report_put(sink, ",");
     put_real(sink, report->seconds), report_put(sink, ",");

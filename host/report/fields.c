@@ -2,7 +2,7 @@
 #include "report/fields.h"
 
 #define FIELD(section, any, all, name, kind) \
-  {#section, #name, any, all, kind, offsetof(actscope_layer_report, section) + offsetof(actscope_##section, name)}
+  { #section, #name, any, all, kind, offsetof(actscope_layer_report, section) + offsetof(actscope_##section, name) }
 #define MOMENT(name, kind) FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_MOMENTS, name, kind)
 #define DISTINCT(name, kind) FIELD(distinct, ACTSCOPE_DISTINCT, ACTSCOPE_DISTINCT, name, kind)
 #define HEALTH(name, kind) FIELD(health, ACTSCOPE_HEALTH, ACTSCOPE_HEALTH, name, kind)

@@ -5,8 +5,8 @@
 #include "report.h"
 
 typedef enum report_kind {
-  REPORT_COUNT,     /* uint64_t */
-  REPORT_REAL,      /* double, null when not finite */
+  REPORT_COUNT, /* uint64_t */
+  REPORT_REAL,  /* double, null when not finite */
   REPORT_DISTINCT_METHOD,
   REPORT_CORRELATION_METHOD,
   REPORT_INTERVAL,  /* two doubles */
@@ -18,10 +18,10 @@ typedef enum report_kind {
 typedef struct report_field {
   const char *section; /* "profile", ... */
   const char *name;
-  uint32_t any;        /* the section is there when one of these statistics was measured */
-  uint32_t all;        /* the field has a value when these were; else it is null */
+  uint32_t any; /* the section is there when one of these statistics was measured */
+  uint32_t all; /* the field has a value when these were; else it is null */
   report_kind kind;
-  size_t offset;       /* in actscope_layer_report */
+  size_t offset; /* in actscope_layer_report */
 } report_field;
 
 extern const report_field report_fields[];

@@ -18,15 +18,15 @@ void report_repeat(report_sink *sink, const char *text, int times);
  * Each fills a buffer of REPORT_TEXT bytes and returns it. They use printf and therefore the C locale, which
  * report_write() sets for its thread. */
 #define REPORT_TEXT 48
-char *report_real(char *text, double value);       /* for programs: the shortest text that reads back the same bits */
-char *report_number(char *text, double value);     /* for people: three significant digits; "-" if there is none */
-char *report_fixed(char *text, double value);      /* a share or |r|: three decimals; "-" */
-char *report_percent(char *text, double share);    /* "12.3%"; "0%" and "100%" only when exact; "-" */
-char *report_count(char *text, uint64_t count);    /* exact below 100,000, then 1.05M */
-char *report_bytes(char *text, uint64_t bytes);    /* "15.9 MiB" */
-char *report_seconds(char *text, double seconds);  /* "1.23 s"; "-" */
+char *report_real(char *text, double value);      /* for programs: the shortest text that reads back the same bits */
+char *report_number(char *text, double value);    /* for people: three significant digits; "-" if there is none */
+char *report_fixed(char *text, double value);     /* a share or |r|: three decimals; "-" */
+char *report_percent(char *text, double share);   /* "12.3%"; "0%" and "100%" only when exact; "-" */
+char *report_count(char *text, uint64_t count);   /* exact below 100,000, then 1.05M */
+char *report_bytes(char *text, uint64_t bytes);   /* "15.9 MiB" */
+char *report_seconds(char *text, double seconds); /* "1.23 s"; "-" */
 char *report_shape(char *text, size_t size, const report_layer *layer, const char *times); /* "128x512"; "scalar" */
-#define REPORT_SHAPE (ACTSCOPE_MAX_DIMS * 24)      /* bytes for report_shape() */
+#define REPORT_SHAPE (ACTSCOPE_MAX_DIMS * 24) /* bytes for report_shape() */
 
 /* ---- Text of unknown origin -------------------------------------------------------------------------------------- */
 
@@ -43,7 +43,8 @@ void report_fit(char *out, size_t size, const char *text, int columns);
 /* A copy with every broken byte replaced by U+FFFD and nothing else changed; NULL when memory is short. */
 char *report_clean(const char *text);
 
-/* ---- The document -------------------------------------------------------------------------------------------------- */
+/* ---- The document --------------------------------------------------------------------------------------------------
+ */
 
 int report_has_numbers(const report_layer *layer);
 

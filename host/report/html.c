@@ -18,12 +18,23 @@ void report_html_text(report_sink *sink, const char *text) {
     const char *escaped = piece;
     if (!piece[1]) {
       switch (piece[0]) {
-        case '&': escaped = "&amp;"; break;
-        case '<': escaped = "&lt;"; break;
-        case '>': escaped = "&gt;"; break;
-        case '"': escaped = "&quot;"; break;
-        case '\'': escaped = "&#39;"; break;
-        default: break;
+        case '&':
+          escaped = "&amp;";
+          break;
+        case '<':
+          escaped = "&lt;";
+          break;
+        case '>':
+          escaped = "&gt;";
+          break;
+        case '"':
+          escaped = "&quot;";
+          break;
+        case '\'':
+          escaped = "&#39;";
+          break;
+        default:
+          break;
       }
     }
     report_put(sink, escaped);
@@ -52,7 +63,8 @@ static void put_source(report_sink *sink, const report_document *document, const
 
 static const char *score_class(double score) { return score >= 0.5 ? "high" : score >= 0.25 ? "mid" : "low"; }
 
-/* ---- The top of the page --------------------------------------------------------------------------------------------- */
+/* ---- The top of the page
+ * --------------------------------------------------------------------------------------------- */
 
 static void put_tile(report_sink *sink, const char *value, const char *what) {
   report_put(sink, "<li><b>");
@@ -130,7 +142,8 @@ static void put_bottlenecks(report_sink *sink, const report_document *document) 
     shown++;
   }
   if (more) report_put(sink, "</ol>\n");
-  if (more > shown) report_print(sink, "<p class=\"soft\">and %zu more with a reason: see the table.</p>\n", more - shown);
+  if (more > shown)
+    report_print(sink, "<p class=\"soft\">and %zu more with a reason: see the table.</p>\n", more - shown);
   report_put(sink, "</section>\n");
 }
 
@@ -140,32 +153,37 @@ static void put_network(report_sink *sink, const report_document *document, uint
   if (there & ACTSCOPE_CORRELATION)
     report_put(sink,
                "<ul class=\"legend\">"
-               "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><circle class=\"mean\" cx=\"6\" cy=\"6\" r=\"4\"/></svg>"
+               "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><circle class=\"mean\" cx=\"6\" cy=\"6\" "
+               "r=\"4\"/></svg>"
                "mean |r|</li>"
                "<li><svg width=\"16\" height=\"12\" aria-hidden=\"true\"><path class=\"floor\" d=\"M0 6h16\"/></svg>"
                "noise floor: what independent features would show with as few samples</li>"
-               "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><path class=\"adjusted\" d=\"M1 6l5 -5l5 5l-5 5z\"/></svg>"
+               "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><path class=\"adjusted\" d=\"M1 6l5 -5l5 5l-5 "
+               "5z\"/></svg>"
                "adjusted rms: r beyond that floor</li></ul>\n");
   report_put(sink, "<div class=\"scroll\">");
   report_svg_network(sink, document);
   report_put(sink, "</div></section>\n");
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------------------- */
+/* ---- The table
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void put_head(report_sink *sink, uint32_t there, int scored) {
   report_put(sink, "<thead><tr>");
   if (scored) report_put(sink, "<th scope=\"col\" class=\"left\">score</th>");
   report_put(sink, "<th scope=\"col\" class=\"name\">layer</th><th scope=\"col\" class=\"left\">shape</th>");
   if (there & ACTSCOPE_CORRELATION)
-    report_put(sink, "<th scope=\"col\" class=\"left\">|r| and floor</th><th scope=\"col\">mean |r|</th>"
-                     "<th scope=\"col\">adj. rms</th>");
-  if (there & ACTSCOPE_RANK) report_put(sink, "<th scope=\"col\"><abbr title=\"effective rank of the correlations, of the "
-                                              "most that the samples allow\">eff. rank</abbr></th>");
+    report_put(sink,
+               "<th scope=\"col\" class=\"left\">|r| and floor</th><th scope=\"col\">mean |r|</th>"
+               "<th scope=\"col\">adj. rms</th>");
+  if (there & ACTSCOPE_RANK)
+    report_put(sink,
+               "<th scope=\"col\"><abbr title=\"effective rank of the correlations, of the "
+               "most that the samples allow\">eff. rank</abbr></th>");
   if (there & ACTSCOPE_DISTINCT) report_put(sink, "<th scope=\"col\" class=\"left\">redundancy</th>");
   if (there & ACTSCOPE_HEALTH) report_put(sink, "<th scope=\"col\" class=\"left\">dead</th>");
-  if (there & ACTSCOPE_MOMENTS)
-    report_put(sink, "<th scope=\"col\">std</th><th scope=\"col\">zero</th>");
+  if (there & ACTSCOPE_MOMENTS) report_put(sink, "<th scope=\"col\">std</th><th scope=\"col\">zero</th>");
   report_put(sink, "</tr></thead>\n");
 }
 
@@ -196,8 +214,10 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
     report_put(sink, "<td class=\"left\">");
     if (HAS(layer, ACTSCOPE_CORRELATION)) report_svg_pairs(sink, layer, top);
     report_put(sink, "</td>");
-    report_print(sink, "<td>%s</td>", HAS(layer, ACTSCOPE_CORRELATION) ? report_fixed(text, r->correlation.mean_abs) : "");
-    report_print(sink, "<td>%s</td>", HAS(layer, ACTSCOPE_CORRELATION) ? report_fixed(text, r->correlation.adjusted_rms) : "");
+    report_print(sink, "<td>%s</td>",
+                 HAS(layer, ACTSCOPE_CORRELATION) ? report_fixed(text, r->correlation.mean_abs) : "");
+    report_print(sink, "<td>%s</td>",
+                 HAS(layer, ACTSCOPE_CORRELATION) ? report_fixed(text, r->correlation.adjusted_rms) : "");
   }
   if (there & ACTSCOPE_RANK) {
     uint64_t most = r->samples ? r->samples - 1 : 0;
@@ -234,7 +254,8 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
   report_put(sink, "</tr>\n");
 }
 
-static void put_table(report_sink *sink, const report_document *document, const actscope_bottleneck **scores, uint32_t there) {
+static void put_table(report_sink *sink, const report_document *document, const actscope_bottleneck **scores,
+                      uint32_t there) {
   int scored = 0;
   double top = 0;
   for (size_t i = 0; i < document->count; i++) {
@@ -244,7 +265,9 @@ static void put_table(report_sink *sink, const report_document *document, const 
       top = fmax(top, fmax(c->mean_abs, c->adjusted_rms));
   }
   top = report_svg_top(top);
-  report_put(sink, "<section aria-labelledby=\"all\">\n<h2 id=\"all\">All layers</h2>\n<div class=\"scroll\"><table>\n<caption>");
+  report_put(
+      sink,
+      "<section aria-labelledby=\"all\">\n<h2 id=\"all\">All layers</h2>\n<div class=\"scroll\"><table>\n<caption>");
   report_put(sink, scored ? "Most constrained first" : "In the order of the network");
   if (there & ACTSCOPE_CORRELATION) report_print(sink, "; |r| is drawn from 0 to %.2g", top);
   report_put(sink, "</caption>\n");
@@ -259,7 +282,8 @@ static void put_table(report_sink *sink, const report_document *document, const 
   report_put(sink, "</tbody>\n</table></div>\n</section>\n");
 }
 
-/* ---- The layers one by one ------------------------------------------------------------------------------------------- */
+/* ---- The layers one by one
+ * ------------------------------------------------------------------------------------------- */
 
 /* 1048576 as "1 048 576", with narrow spaces that do not break. */
 static void put_grouped(report_sink *sink, uint64_t count) {
@@ -292,22 +316,31 @@ static void put_field(report_sink *sink, const report_field *field, const void *
   if (field->kind == REPORT_INTERVAL && !(reals[1] > reals[0])) return; /* exact: the mean says it all */
   put_entry(sink, field->name, "");
   switch (field->kind) {
-    case REPORT_COUNT: put_grouped(sink, *(const uint64_t *)value); break;
+    case REPORT_COUNT:
+      put_grouped(sink, *(const uint64_t *)value);
+      break;
     case REPORT_INTERVAL:
       put_precise(sink, reals[0]);
       report_put(sink, " to ");
       put_precise(sink, reals[1]);
       break;
-    case REPORT_DISTINCT_METHOD: method = report_distinct_method(*(const actscope_distinct_method *)value); break;
-    case REPORT_CORRELATION_METHOD: method = report_correlation_method(*(const actscope_correlation_method *)value); break;
-    default: put_precise(sink, *reals); break;
+    case REPORT_DISTINCT_METHOD:
+      method = report_distinct_method(*(const actscope_distinct_method *)value);
+      break;
+    case REPORT_CORRELATION_METHOD:
+      method = report_correlation_method(*(const actscope_correlation_method *)value);
+      break;
+    default:
+      put_precise(sink, *reals);
+      break;
   }
   if (method) report_put(sink, method);
   report_put(sink, "</dd>");
 }
 
 /* A field of several numbers as a list of its own. */
-static void put_list(report_sink *sink, const char *title, const char *name, const double *levels, const double *values, int n) {
+static void put_list(report_sink *sink, const char *title, const char *name, const double *levels, const double *values,
+                     int n) {
   char suffix[REPORT_TEXT + 1], level[REPORT_TEXT];
   report_print(sink, "<div><h3>%s</h3><dl>", title);
   for (int i = 0; i < n; i++) {
@@ -382,8 +415,9 @@ static void put_layer(report_sink *sink, const report_document *document, size_t
 }
 
 static void put_layers(report_sink *sink, const report_document *document) {
-  report_put(sink, "<section aria-labelledby=\"each\">\n<h2 id=\"each\">Layer by layer</h2>\n"
-                   "<p class=\"soft\">In the order of the network; the most constrained are open.</p>\n");
+  report_put(sink,
+             "<section aria-labelledby=\"each\">\n<h2 id=\"each\">Layer by layer</h2>\n"
+             "<p class=\"soft\">In the order of the network; the most constrained are open.</p>\n");
   for (size_t i = 0; i < document->count && !sink->error; i++) {
     int open = 0;
     if (!report_has_numbers(&document->layers[i])) continue;
@@ -407,9 +441,10 @@ int report_write_html(report_sink *sink, const report_document *document) {
     there |= document->layers[i].report.statistics;
     layers++;
   }
-  report_put(sink, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                   "<meta name=\"generator\" content=\"actscope\">\n<title>actscope report</title>\n<style>\n");
+  report_put(sink,
+             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+             "<meta name=\"generator\" content=\"actscope\">\n<title>actscope report</title>\n<style>\n");
   report_put(sink, report_html_style);
   report_put(sink, "</style>\n</head>\n<body>\n");
   put_header(sink, document);
@@ -423,10 +458,11 @@ int report_write_html(report_sink *sink, const report_document *document) {
     report_put(sink, "<section><p>No layer has numbers.</p></section>\n");
   }
   /* A link to a layer opens it; without scripts the page only scrolls there. */
-  report_put(sink, "</main>\n<footer><p>Made by actscope; this file needs nothing else.</p></footer>\n"
-                   "<script>function show(){var e=document.getElementById(location.hash.slice(1));"
-                   "if(e&&e.tagName=='DETAILS'){e.open=true;e.scrollIntoView()}}"
-                   "addEventListener('hashchange',show);show()</script>\n</body>\n</html>\n");
+  report_put(sink,
+             "</main>\n<footer><p>Made by actscope; this file needs nothing else.</p></footer>\n"
+             "<script>function show(){var e=document.getElementById(location.hash.slice(1));"
+             "if(e&&e.tagName=='DETAILS'){e.open=true;e.scrollIntoView()}}"
+             "addEventListener('hashchange',show);show()</script>\n</body>\n</html>\n");
   free(scores);
   return 0;
 }

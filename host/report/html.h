@@ -11,7 +11,8 @@ void report_html_name(report_sink *sink, const report_layer *layer, int columns)
 
 extern const char report_html_style[];
 
-/* ---- Figures: inline SVG that takes its colours from the page's style ------------------------------------------------ */
+/* ---- Figures: inline SVG that takes its colours from the page's style
+ * ------------------------------------------------ */
 
 /* Along the network, layer after layer: |r| against its floor, redundancy, dead features. */
 void report_svg_network(report_sink *sink, const report_document *document);

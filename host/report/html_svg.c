@@ -19,21 +19,25 @@ double report_svg_top(double value) {
 void report_svg_bar(report_sink *sink, double share, const char *kind) {
   double width = isfinite(share) ? CELL * fmin(fmax(share, 0), 1) : 0;
   if (width > 0 && width < 1) width = 1; /* a little is not nothing */
-  report_print(sink, "<svg class=\"cell\" viewBox=\"0 0 %.0f 10\" width=\"%.0f\" height=\"10\" aria-hidden=\"true\">"
-                     "<rect class=\"rail\" width=\"%.0f\" height=\"10\" rx=\"2\"/>", CELL, CELL, CELL);
+  report_print(sink,
+               "<svg class=\"cell\" viewBox=\"0 0 %.0f 10\" width=\"%.0f\" height=\"10\" aria-hidden=\"true\">"
+               "<rect class=\"rail\" width=\"%.0f\" height=\"10\" rx=\"2\"/>",
+               CELL, CELL, CELL);
   if (width > 0) report_print(sink, "<rect class=\"%s\" width=\"%.1f\" height=\"10\" rx=\"2\"/>", kind, width);
   report_put(sink, "</svg>");
 }
 
 static void diamond(report_sink *sink, double x, double y, double r) {
-  report_print(sink, "<path class=\"adjusted\" d=\"M%.1f %.1fl%.1f %.1fl%.1f %.1fl%.1f %.1fz\"/>", x - r, y, r, -r, r, r, -r, r);
+  report_print(sink, "<path class=\"adjusted\" d=\"M%.1f %.1fl%.1f %.1fl%.1f %.1fl%.1f %.1fz\"/>", x - r, y, r, -r, r,
+               r, -r, r);
 }
 
 void report_svg_pairs(report_sink *sink, const report_layer *layer, double top) {
   const actscope_correlation *c = &layer->report.correlation;
   double scale = 84 / top;
-  report_put(sink, "<svg class=\"cell\" viewBox=\"0 0 96 14\" width=\"96\" height=\"14\" aria-hidden=\"true\">"
-                   "<path class=\"grid\" d=\"M6 7h84\"/>");
+  report_put(sink,
+             "<svg class=\"cell\" viewBox=\"0 0 96 14\" width=\"96\" height=\"14\" aria-hidden=\"true\">"
+             "<path class=\"grid\" d=\"M6 7h84\"/>");
   if (isfinite(c->mean_abs)) {
     double x = 6 + c->mean_abs * scale;
     if (isfinite(c->noise_floor))
@@ -46,7 +50,8 @@ void report_svg_pairs(report_sink *sink, const report_layer *layer, double top) 
   report_put(sink, "</svg>");
 }
 
-/* ---- Along the network ----------------------------------------------------------------------------------------------- */
+/* ---- Along the network
+ * ----------------------------------------------------------------------------------------------- */
 
 #define NET_WIDTH 1160.0
 #define NET_LEFT 48.0
@@ -62,7 +67,10 @@ static void panel(report_sink *sink, double y, double height, double top, int st
     double value = top * i / steps, at = y + height * (1 - (double)i / steps);
     report_print(sink, "<path class=\"grid\" d=\"M%.0f %.1fH%.0f\"/>", NET_LEFT, at, NET_WIDTH);
     report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"%.1f\">%.*f%s</text>", NET_LEFT - 6, at + 3.5,
-                 percent ? 0 : fmod(top / steps * 100, 10) > 0.01 ? 2 : 1, percent ? value * 100 : value, percent ? "%" : "");
+                 percent                              ? 0
+                 : fmod(top / steps * 100, 10) > 0.01 ? 2
+                                                      : 1,
+                 percent ? value * 100 : value, percent ? "%" : "");
   }
 }
 
@@ -104,7 +112,8 @@ static void pairs_panel(report_sink *sink, const report_document *document, doub
   const char *source = NULL;
   size_t k = 0;
   report_put(sink, "<path class=\"trend\" d=\"");
-  for (size_t i = 0; i < document->count; i++) { /* adjusted rms: a line, broken where it does not exist and between files */
+  for (size_t i = 0; i < document->count;
+       i++) { /* adjusted rms: a line, broken where it does not exist and between files */
     const report_layer *layer = &document->layers[i];
     if (!report_has_numbers(layer)) continue;
     double x = NET_LEFT + band * ((double)k++ + 0.5), value = layer->report.correlation.adjusted_rms;
@@ -132,21 +141,25 @@ static void pairs_panel(report_sink *sink, const report_document *document, doub
       if (c->mean_abs_ci95[1] > c->mean_abs_ci95[0])
         report_print(sink, "<path class=\"whisker\" d=\"M%.1f %.1fV%.1f\"/>", x, bottom - c->mean_abs_ci95[0] * scale,
                      bottom - c->mean_abs_ci95[1] * scale);
-      report_print(sink, "<circle class=\"mean\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>", x, bottom - c->mean_abs * scale, dot);
+      report_print(sink, "<circle class=\"mean\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>", x, bottom - c->mean_abs * scale,
+                   dot);
     }
     if (isfinite(c->adjusted_rms)) diamond(sink, x, bottom - c->adjusted_rms * scale, dot);
   }
 }
 
-/* Over each layer's columns of all panels, a field to point at: name and numbers as a tooltip, a link to the details. */
+/* Over each layer's columns of all panels, a field to point at: name and numbers as a tooltip, a link to the details.
+ */
 static void targets(report_sink *sink, const report_document *document, double band, double y, double height) {
   size_t k = 0;
   for (size_t i = 0; i < document->count; i++) {
     const report_layer *layer = &document->layers[i];
     char text[REPORT_TEXT];
     if (!report_has_numbers(layer)) continue;
-    report_print(sink, "<a href=\"#layer-%zu\"><rect class=\"target\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>",
-                 i, NET_LEFT + band * (double)k++, y, band, height);
+    report_print(
+        sink,
+        "<a href=\"#layer-%zu\"><rect class=\"target\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>", i,
+        NET_LEFT + band * (double)k++, y, band, height);
     report_html_name(sink, layer, 0);
     if (HAS(layer, ACTSCOPE_CORRELATION)) {
       report_print(sink, "\nmean |r| %s", report_fixed(text, layer->report.correlation.mean_abs));
@@ -255,13 +268,14 @@ void report_svg_network(report_sink *sink, const report_document *document) {
   if (there & ACTSCOPE_HEALTH) height += BAR_HEIGHT + PANEL_GAP;
   height -= PANEL_GAP;
   double below = level ? 26 : 14 + 5.0 * (longest < 24 ? longest : 24);
-  report_print(sink, "<svg class=\"wide\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Along the network, layer "
-                     "after layer (%zu): mean |r| and adjusted rms against the noise floor, redundancy, dead features. "
-                     "The same numbers are in the table below.\">", NET_WIDTH, height + below, layers);
+  report_print(sink,
+               "<svg class=\"wide\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Along the network, layer "
+               "after layer (%zu): mean |r| and adjusted rms against the noise floor, redundancy, dead features. "
+               "The same numbers are in the table below.\">",
+               NET_WIDTH, height + below, layers);
   if (there & ACTSCOPE_CORRELATION) {
     top = report_svg_top(top);
-    panel(sink, pairs_at, PAIR_HEIGHT, top, pair_steps(top), 0,
-          "|r| between features");
+    panel(sink, pairs_at, PAIR_HEIGHT, top, pair_steps(top), 0, "|r| between features");
     pairs_panel(sink, document, band, pairs_at, top);
   }
   if (there & ACTSCOPE_DISTINCT) {
@@ -278,7 +292,8 @@ void report_svg_network(report_sink *sink, const report_document *document) {
   report_put(sink, "</svg>\n");
 }
 
-/* ---- One layer ------------------------------------------------------------------------------------------------------- */
+/* ---- One layer
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* For each bin, the share of pairs that independent normal features of N samples would put there: the density
  * (1 - r^2)^((N-4)/2), summed by 16 midpoints a bin and made to sum to 1. */
@@ -314,7 +329,8 @@ static void marker(report_sink *sink, const char *kind, const char *name, double
   if (!isfinite(value) || value > 1) return;
   double x = HIST_LEFT + value * HIST_SPAN, y = 12 + 13 * row;
   report_print(sink, "<path class=\"%s\" d=\"M%.1f %.1fV%.0f\"/>", kind, x, y - 8, HIST_TOP + HIST_HEIGHT);
-  report_print(sink, "<text class=\"%s-text\" x=\"%.1f\" y=\"%.1f\">%s %s</text>", kind, x + 4, y, name, report_fixed(text, value));
+  report_print(sink, "<text class=\"%s-text\" x=\"%.1f\" y=\"%.1f\">%s %s</text>", kind, x + 4, y, name,
+               report_fixed(text, value));
 }
 
 void report_svg_histogram(report_sink *sink, const report_layer *layer) {
@@ -331,18 +347,21 @@ void report_svg_histogram(report_sink *sink, const report_layer *layer) {
   }
   double step = round_step(top), scale = HIST_HEIGHT / top;
   char text[REPORT_TEXT];
-  report_print(sink, "<svg class=\"figure\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Histogram of |r| over the "
-                     "pairs of features, mean %s", HIST_WIDTH, bottom + 36, report_fixed(text, c->mean_abs));
+  report_print(sink,
+               "<svg class=\"figure\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Histogram of |r| over the "
+               "pairs of features, mean %s",
+               HIST_WIDTH, bottom + 36, report_fixed(text, c->mean_abs));
   report_print(sink, ", noise floor %s\">", report_fixed(text, c->noise_floor));
   for (double value = 0; value <= top * 1.0001; value += step) {
     report_print(sink, "<path class=\"grid\" d=\"M%.0f %.1fh%.0f\"/>", HIST_LEFT, bottom - value * scale, HIST_SPAN);
-    report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"%.1f\">%.*f%%</text>", HIST_LEFT - 5, bottom - value * scale + 3.5,
-                 step < 0.01 ? 1 : 0, value * 100);
+    report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"%.1f\">%.*f%%</text>", HIST_LEFT - 5,
+                 bottom - value * scale + 3.5, step < 0.01 ? 1 : 0, value * 100);
   }
   for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) {
     if (!c->histogram[i]) continue;
     double share = (double)c->histogram[i] / total, height = fmax(share * scale, 0.6);
-    report_print(sink, "<rect class=\"bin\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>|r| %.3f to %.3f: ",
+    report_print(sink,
+                 "<rect class=\"bin\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>|r| %.3f to %.3f: ",
                  HIST_LEFT + i * width, bottom - height, width - 1, height, i / 64.0, (i + 1) / 64.0);
     report_print(sink, "%s pair%s", report_count(text, c->histogram[i]), c->histogram[i] == 1 ? "" : "s");
     report_print(sink, " (%s)</title></rect>", report_percent(text, share));
@@ -356,9 +375,13 @@ void report_svg_histogram(report_sink *sink, const report_layer *layer) {
   marker(sink, "floor", "noise floor", c->noise_floor, 0);
   marker(sink, "meanline", "mean", c->mean_abs, 1);
   for (int i = 0; i <= 4; i++)
-    report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.2g</text>", HIST_LEFT + HIST_SPAN * i / 4, bottom + 15, i / 4.0);
-  report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">share of the pairs of features by |r|; dashed: if features "
-                     "were independent</text></svg>\n", HIST_LEFT + HIST_SPAN / 2, bottom + 31);
+    report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.2g</text>", HIST_LEFT + HIST_SPAN * i / 4,
+                 bottom + 15, i / 4.0);
+  report_print(
+      sink,
+      "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">share of the pairs of features by |r|; dashed: if features "
+      "were independent</text></svg>\n",
+      HIST_LEFT + HIST_SPAN / 2, bottom + 31);
 }
 
 #define Q_WIDTH 560.0
@@ -369,10 +392,10 @@ void report_svg_quantiles(report_sink *sink, const report_layer *layer) {
   const double *q = p->quantiles;
   if (!isfinite(p->min) || !isfinite(p->max) || !(p->max > p->min) || !isfinite(p->max - p->min)) return;
   double scale = (Q_WIDTH - Q_LEFT - 12) / (p->max - p->min);
-#define X(value) (Q_LEFT + ((value) - p->min) * scale)
+#define X(value) (Q_LEFT + ((value)-p->min) * scale)
   char text[REPORT_TEXT], more[REPORT_TEXT];
-  report_print(sink, "<svg class=\"figure\" viewBox=\"0 0 %.0f 66\" role=\"img\" aria-label=\"Values from %s to %s", Q_WIDTH,
-               report_number(text, p->min), report_number(more, p->max));
+  report_print(sink, "<svg class=\"figure\" viewBox=\"0 0 %.0f 66\" role=\"img\" aria-label=\"Values from %s to %s",
+               Q_WIDTH, report_number(text, p->min), report_number(more, p->max));
   report_print(sink, ", half of them between %s and %s\">", report_number(text, q[2]), report_number(more, q[4]));
   report_print(sink, "<path class=\"range\" d=\"M%.1f 20H%.1f\"/>", X(p->min), X(p->max));
   static const struct {
@@ -383,8 +406,9 @@ void report_svg_quantiles(report_sink *sink, const report_layer *layer) {
   for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {
     double low = q[boxes[i].low], high = q[boxes[i].high];
     if (!isfinite(low) || !isfinite(high)) continue;
-    report_print(sink, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%s of the values: ", boxes[i].kind,
-                 X(low), 20 - boxes[i].half, fmax((high - low) * scale, 1), 2 * boxes[i].half, boxes[i].what);
+    report_print(
+        sink, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%s of the values: ",
+        boxes[i].kind, X(low), 20 - boxes[i].half, fmax((high - low) * scale, 1), 2 * boxes[i].half, boxes[i].what);
     report_print(sink, "%s to %s</title></rect>", report_number(text, low), report_number(more, high));
   }
   if (isfinite(q[3])) report_print(sink, "<path class=\"median\" d=\"M%.1f 8V32\"/>", X(q[3]));
@@ -392,6 +416,8 @@ void report_svg_quantiles(report_sink *sink, const report_layer *layer) {
 #undef X
   report_print(sink, "<text x=\"%.0f\" y=\"47\">%s</text>", Q_LEFT, report_number(text, p->min));
   report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"47\">%s</text>", Q_WIDTH - 12, report_number(text, p->max));
-  report_print(sink, "<text class=\"middle\" x=\"%.0f\" y=\"61\">values: median, and the middle 50, 90 and 98 %% between "
-                     "minimum and maximum</text></svg>\n", (Q_WIDTH + Q_LEFT) / 2);
+  report_print(sink,
+               "<text class=\"middle\" x=\"%.0f\" y=\"61\">values: median, and the middle 50, 90 and 98 %% between "
+               "minimum and maximum</text></svg>\n",
+               (Q_WIDTH + Q_LEFT) / 2);
 }

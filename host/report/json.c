@@ -2,12 +2,11 @@
  *
  * A layer becomes a cJSON tree, is written and freed before the next: memory does not grow with the number of layers.
  * Every number is a raw item: cJSON's own are doubles, which cannot hold counts above 2^53. */
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cjson/cJSON.h>
 
 #include "report/fields.h"
 #include "report/format.h"
@@ -63,13 +62,18 @@ static cJSON *field(builder *b, report_kind kind, const void *value) {
   cJSON *item;
   if (!value) return cJSON_CreateNull();
   switch (kind) {
-    case REPORT_COUNT: return count(*(const uint64_t *)value);
-    case REPORT_REAL: return real(*reals);
-    case REPORT_DISTINCT_METHOD: return text_or_null(report_distinct_method(*(const actscope_distinct_method *)value));
+    case REPORT_COUNT:
+      return count(*(const uint64_t *)value);
+    case REPORT_REAL:
+      return real(*reals);
+    case REPORT_DISTINCT_METHOD:
+      return text_or_null(report_distinct_method(*(const actscope_distinct_method *)value));
     case REPORT_CORRELATION_METHOD:
       return text_or_null(report_correlation_method(*(const actscope_correlation_method *)value));
-    case REPORT_QUANTILES: return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
-    case REPORT_ABOVE: return reals_by_level(b, actscope_pair_thresholds, reals, ACTSCOPE_THRESHOLD_COUNT);
+    case REPORT_QUANTILES:
+      return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
+    case REPORT_ABOVE:
+      return reals_by_level(b, actscope_pair_thresholds, reals, ACTSCOPE_THRESHOLD_COUNT);
     case REPORT_INTERVAL:
       item = cJSON_CreateArray();
       for (int i = 0; i < 2; i++) add(b, item, NULL, real(reals[i]));
@@ -108,8 +112,9 @@ static void add_layer(builder *b, cJSON *item, const report_document *document, 
     int there = (report->statistics & first->any) != 0;
     cJSON *section = there ? cJSON_CreateObject() : NULL;
     for (; f < report_field_count && strcmp(report_fields[f].section, first->section) == 0; f++)
-      if (there) add(b, section, report_fields[f].name,
-                     field(b, report_fields[f].kind, report_value(document, layer, &report_fields[f])));
+      if (there)
+        add(b, section, report_fields[f].name,
+            field(b, report_fields[f].kind, report_value(document, layer, &report_fields[f])));
     if (there) add(b, item, first->section, section);
   }
   if (document->compat) {
@@ -266,7 +271,8 @@ static int put_item(report_sink *sink, const cJSON *item, int indent) {
 }
 
 /* Hands a finished tree to `put`, unless building it failed, and frees it. */
-static int finish(report_sink *sink, builder *b, cJSON *item, int (*put)(report_sink *, const cJSON *, int), int indent) {
+static int finish(report_sink *sink, builder *b, cJSON *item, int (*put)(report_sink *, const cJSON *, int),
+                  int indent) {
   int result = b->failed ? -1 : put(sink, item, indent);
   cJSON_Delete(item);
   if (result != 0) errno = ENOMEM;

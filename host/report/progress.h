@@ -10,17 +10,18 @@
 
 typedef struct progress {
   FILE *stream;
-  int live;           /* a bar is wanted and possible */
-  int drawn;          /* the bar is on the screen now */
+  int live;  /* a bar is wanted and possible */
+  int drawn; /* the bar is on the screen now */
   size_t done, total;
-  char what[256];     /* what is being worked on, safe to show */
-  double last_drawn;  /* seconds of the monotonic clock; below 0: never */
+  char what[256];    /* what is being worked on, safe to show */
+  double last_drawn; /* seconds of the monotonic clock; below 0: never */
 } progress;
 
 /* Starts with nothing done; `wanted` 0 (as for -q) is silence. Nothing is written before the first step. */
 void progress_begin(progress *p, FILE *stream, size_t total, int wanted);
 
-/* `done` of the total are finished and `what` is next (any text, NULL keeps the last). Draws at most ten times a second. */
+/* `done` of the total are finished and `what` is next (any text, NULL keeps the last). Draws at most ten times a
+ * second. */
 void progress_step(progress *p, size_t done, const char *what);
 
 /* One line, without its newline, above the bar. */

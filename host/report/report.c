@@ -86,11 +86,16 @@ char *report_warnings(char *text, const report_layer *layer) {
 
 static int dispatch(report_sink *sink, report_format format, const report_document *document, int colour, int width) {
   switch (format) {
-    case REPORT_TABLE: return report_write_table(sink, document, colour, width);
-    case REPORT_JSON: return report_write_json(sink, document);
-    case REPORT_JSONL: return report_write_jsonl(sink, document);
-    case REPORT_CSV: return report_write_csv(sink, document);
-    case REPORT_HTML: return report_write_html(sink, document);
+    case REPORT_TABLE:
+      return report_write_table(sink, document, colour, width);
+    case REPORT_JSON:
+      return report_write_json(sink, document);
+    case REPORT_JSONL:
+      return report_write_jsonl(sink, document);
+    case REPORT_CSV:
+      return report_write_csv(sink, document);
+    case REPORT_HTML:
+      return report_write_html(sink, document);
   }
   errno = EINVAL;
   return -1;

@@ -63,7 +63,9 @@ static void wrapped(const page *p, const char *text, int indent) {
   report_put(p->sink, "\n");
 }
 
-static const char *name_of(const report_layer *layer) { return layer->name && *layer->name ? layer->name : "(unnamed)"; }
+static const char *name_of(const report_layer *layer) {
+  return layer->name && *layer->name ? layer->name : "(unnamed)";
+}
 
 /* " (file)" behind a layer's name; "" where one file is all there is. */
 static const char *short_source(const report_document *document, const report_layer *layer, char *text, size_t size) {
@@ -208,22 +210,14 @@ typedef struct column {
 } column;
 
 static const column all_columns[] = {
-    {"shape", cell_shape, 1, 1, 0, 10, 0, 0},
-    {"type", cell_type, 2, 1, 0, 15, 0, 0},
-    {"mean", cell_mean, 3, 0, 0, 7, 0, 0},
-    {"std", cell_std, 3, 0, 0, 6, 0, 0},
-    {"range", cell_range, 3, 0, 0, 16, 0, 0},
-    {"zero", cell_zero, 3, 0, 0, 9, 0, 0},
-    {"nan/inf", cell_nonfinite, 3, 0, 1, 4, 0, 0},
-    {"distinct", cell_distinct, 4, 0, 0, 13, 0, 0},
-    {"redund.", cell_redundancy, 4, 0, 0, 3, 0, 0},
-    {"dead", cell_dead, 5, 0, 0, 5, 0, 0},
-    {"const.", cell_constant, 5, 0, 0, 14, 0, 0},
-    {"|r|", cell_mean_abs, 6, 0, 0, 2, 0, 0},
-    {"floor", cell_floor, 6, 0, 0, 11, 0, 0},
-    {"adj.", cell_adjusted, 6, 0, 0, 1, 0, 0},
-    {"max", cell_max_abs, 6, 0, 0, 12, 0, 0},
-    {"rank", cell_rank, 7, 0, 0, 8, 0, 0},
+    {"shape", cell_shape, 1, 1, 0, 10, 0, 0},       {"type", cell_type, 2, 1, 0, 15, 0, 0},
+    {"mean", cell_mean, 3, 0, 0, 7, 0, 0},          {"std", cell_std, 3, 0, 0, 6, 0, 0},
+    {"range", cell_range, 3, 0, 0, 16, 0, 0},       {"zero", cell_zero, 3, 0, 0, 9, 0, 0},
+    {"nan/inf", cell_nonfinite, 3, 0, 1, 4, 0, 0},  {"distinct", cell_distinct, 4, 0, 0, 13, 0, 0},
+    {"redund.", cell_redundancy, 4, 0, 0, 3, 0, 0}, {"dead", cell_dead, 5, 0, 0, 5, 0, 0},
+    {"const.", cell_constant, 5, 0, 0, 14, 0, 0},   {"|r|", cell_mean_abs, 6, 0, 0, 2, 0, 0},
+    {"floor", cell_floor, 6, 0, 0, 11, 0, 0},       {"adj.", cell_adjusted, 6, 0, 0, 1, 0, 0},
+    {"max", cell_max_abs, 6, 0, 0, 12, 0, 0},       {"rank", cell_rank, 7, 0, 0, 8, 0, 0},
 };
 #define COLUMNS ((int)(sizeof all_columns / sizeof *all_columns))
 
@@ -327,7 +321,8 @@ static void put_layers(const page *p) {
   }
 }
 
-/* ---- Before and after the rows ------------------------------------------------------------------------------------- */
+/* ---- Before and after the rows -------------------------------------------------------------------------------------
+ */
 
 static size_t put_summary(const page *p) {
   const report_document *document = p->document;
@@ -353,8 +348,11 @@ static size_t put_summary(const page *p) {
   report_put(p->sink, "  ");
   const char *device = document->device ? document->device : "";
   snprintf(line, sizeof line, "%zu layer%s, %s%s%s element%s, on %s%s%s", layers, layers == 1 ? "" : "s",
-           report_count(number, elements), dtype ? " " : "", !dtype ? "" : same ? dtype : "mixed-type", elements == 1 ? "" : "s",
-           document->backend ? document->backend : "?", *device ? ": " : "", device);
+           report_count(number, elements), dtype ? " " : "",
+           !dtype ? ""
+           : same ? dtype
+                  : "mixed-type",
+           elements == 1 ? "" : "s", document->backend ? document->backend : "?", *device ? ": " : "", device);
   wrapped(p, line, (int)strlen("actscope   ") + report_columns(actscope_version()));
   char cap[REPORT_TEXT];
   snprintf(line, sizeof line, "%s, %s of working memory (cap %s)", report_seconds(number, document->seconds),
@@ -370,8 +368,14 @@ static size_t put_summary(const page *p) {
 
 /* Ten blocks, in eighths: a score as a bar. */
 static void bar(char out[40], double score) {
-  static const char *const eighths[] = {"", "\xe2\x96\x8f", "\xe2\x96\x8e", "\xe2\x96\x8d",
-                                        "\xe2\x96\x8c", "\xe2\x96\x8b", "\xe2\x96\x8a", "\xe2\x96\x89"};
+  static const char *const eighths[] = {"",
+                                        "\xe2\x96\x8f",
+                                        "\xe2\x96\x8e",
+                                        "\xe2\x96\x8d",
+                                        "\xe2\x96\x8c",
+                                        "\xe2\x96\x8b",
+                                        "\xe2\x96\x8a",
+                                        "\xe2\x96\x89"};
   int left = (int)(fmin(fmax(score, 0), 1) * 80 + 0.5), used = 0;
   char *to = out;
   for (; left >= 8; left -= 8, used++) to = stpcpy(to, "\xe2\x96\x88");
@@ -437,7 +441,8 @@ static void put_warnings(const page *p) {
     for (size_t i = 0; i < document->count && !p->sink->error; i++) {
       const report_layer *layer = &document->layers[i];
       char label[256], sentence[REPORT_SENTENCE];
-      if (!report_has_numbers(layer) || !actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) continue;
+      if (!report_has_numbers(layer) || !actscope_warning_text(&layer->report, bit, sentence, sizeof sentence))
+        continue;
       if (seen++ >= WARNING_ROWS) continue;
       if (!any++) heading(p, "Warnings");
       report_fit(label, sizeof label, name_of(layer), p->width / 3);
@@ -509,10 +514,14 @@ static void put_legend(const page *p) {
   report_put(p->sink, "\n");
   if (p->colour) report_put(p->sink, "\033[2m");
   if (there & ACTSCOPE_CORRELATION)
-    wrapped(p, "|r|: mean over pairs of features; floor: what independent features would show with as few samples; "
-               "adj.: root mean square r beyond that floor, 0 for independent features; max: largest |r|.", 0);
-  if (there & ACTSCOPE_DISTINCT) wrapped(p, "redund.: share of elements that repeat another value; \xe2\x89\x88: an estimate.", 0);
-  if (there & ACTSCOPE_RANK) wrapped(p, "rank: effective rank of the correlations, of the most that the samples allow.", 0);
+    wrapped(p,
+            "|r|: mean over pairs of features; floor: what independent features would show with as few samples; "
+            "adj.: root mean square r beyond that floor, 0 for independent features; max: largest |r|.",
+            0);
+  if (there & ACTSCOPE_DISTINCT)
+    wrapped(p, "redund.: share of elements that repeat another value; \xe2\x89\x88: an estimate.", 0);
+  if (there & ACTSCOPE_RANK)
+    wrapped(p, "rank: effective rank of the correlations, of the most that the samples allow.", 0);
   if (p->colour) report_put(p->sink, "\033[0m");
 }
 

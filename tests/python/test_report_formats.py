@@ -150,7 +150,8 @@ class Html(unittest.TestCase):
                 self.assertEqual(len(set(page.ids)), len(page.ids), "an id appears twice")
                 self.assertEqual([link for link in page.links if link[0] != "#" or link[1:] not in page.ids], [])
                 self.assertEqual(text.count("<script"), 1, "only the page's own script")
-                self.assertEqual([attributes for _, attributes in page.tags if {"src", "srcset", "onload"} & set(attributes)], [])
+                loading = {"src", "srcset", "onload", "onerror"}
+                self.assertEqual([attributes for _, attributes in page.tags if loading & set(attributes)], [])
                 self.assertEqual(re.findall(r"https?://|@import|url\(", text), [])
                 self.assertEqual(re.findall(r"[^\w](?:nan|inf)[^\w]", re.sub("<dt>[^<]*</dt>", "", text)), [])
                 self.assertEqual(re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", text), [])

@@ -9,7 +9,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: %s NUMBER|troubles|none FORMAT [WIDTH [COLOUR]]\n", argv[0]);
     return 1;
   }
-  report_document *document = strcmp(argv[1], "troubles") == 0 ? sample_troubles() : sample_document((size_t)atol(argv[1]));
+  report_document *document =
+      strcmp(argv[1], "troubles") == 0 ? sample_troubles() : sample_document((size_t)atol(argv[1]));
   if (report_write(stdout, format, document, argc > 4 ? atoi(argv[4]) : 0, argc > 3 ? atoi(argv[3]) : 0) != 0) {
     perror("report_sample");
     return 5;

@@ -167,7 +167,8 @@ static ssize_t fail_once(void *cookie, const char *text, size_t size) {
   return 0;
 }
 
-/* A stream that fails in the middle and then works again has a hole: that is a failure, whatever the last flush says. */
+/* A stream that fails in the middle and then works again has a hole: that is a failure, whatever the last flush says.
+ */
 Test(report_file, a_failure_in_the_middle_is_remembered) {
   report_document *document = sample_document(40);
   for (int format = REPORT_TABLE; format <= REPORT_HTML; format++) {
@@ -176,7 +177,8 @@ Test(report_file, a_failure_in_the_middle_is_remembered) {
     setvbuf(stream, buffer, _IOFBF, sizeof buffer);
     writes_until_failure = 3;
     errno = 0;
-    cr_expect_eq(report_write(stream, (report_format)format, document, 0, 0), -1, "%s", report_format_name((report_format)format));
+    cr_expect_eq(report_write(stream, (report_format)format, document, 0, 0), -1, "%s",
+                 report_format_name((report_format)format));
     cr_expect_eq(errno, EIO);
     fclose(stream);
   }
