@@ -5,7 +5,7 @@
 #ifndef ACTSCOPE_CORE_PAIRS_H
 #define ACTSCOPE_CORE_PAIRS_H
 
-#include "core/core.h"
+#include "core/random.h"
 
 /* ---- The schedule --------------------------------------------------------------------------------------------------
  * Pair k of the circulant order over d >= 2 features, k = 0 .. d(d-1)/2 - 1: i = k mod d, j = (i + 1 + k / d) mod d.
@@ -15,6 +15,10 @@ ACTSCOPE_FN void pairs_index(uint64_t k, uint64_t d, uint64_t *i, uint64_t *j) {
   uint64_t a = k % d, b = a + 1 + k / d;
   *i = a;
   *j = b >= d ? b - d : b;
+}
+/* SAMPLED: position p of the circulant order is feature list[random_permute(order, p)] of the valid ones. */
+ACTSCOPE_FN void pairs_permutation(struct random_permutation *order, uint64_t valid, uint64_t seed) {
+  random_permutation_init(order, valid, seed, 0);
 }
 ACTSCOPE_FN uint64_t pairs_total(uint64_t d) { return d < 2 ? 0 : (d & 1) ? (d - 1) / 2 * d : d / 2 * (d - 1); }
 

@@ -1,38 +1,228 @@
-/* columns.c - feature moments, plainly: two passes in double, features shared out among the threads. */
+/* columns.c - feature moments: one read of the tensor, features (and, where they are few, samples) shared out.
+ *
+ * A task is a block of features over a chunk of samples, both cut by the shape alone. It sums runs of samples about a
+ * pivot, the mean so far, and merges each run; chunks are merged in their order. Where a run's sum of squares leaves
+ * the range of its type, that feature's run is done again in double, element by element. */
+#include <omp.h>
+
 #include "cpu/cpu.h"
+#include "cpu/simd/columns.h"
+#include "cpu/tile.h"
+#include "error.h"
+
+enum {
+  RUN = 256,             /* samples about one pivot */
+  RUN_INNER = TILE_INNER_MAX, /* the same where samples are the inner side */
+  TASKS = 32,            /* samples are cut only to reach that many */
+  CHUNK = 2048,          /* samples in a chunk, at the least */
+  BUFFER = 32768         /* bytes of converted values at once */
+};
+
+struct cut {
+  int inner_is_sample;
+  uint64_t block, blocks, chunk, chunks; /* features, samples */
+};
+
+static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+/* The order of the axes is not known when memory is asked for: the larger of both cuts is what is needed. */
+static struct cut cut_for(int inner_is_sample, uint64_t samples, uint64_t features) {
+  struct cut c;
+  c.inner_is_sample = inner_is_sample;
+  if (inner_is_sample)
+    c.block = features >= COLUMNS_FEATURES * TASKS ? COLUMNS_FEATURES : ceil_div(ceil_div(features, TASKS), 16) * 16;
+  else
+    c.block = features >= 8192 ? COLUMNS_FEATURES : features >= 1024 ? 256 : 128;
+  if (c.block == 0) c.block = 16;
+  c.blocks = ceil_div(features, c.block);
+  uint64_t run = inner_is_sample ? RUN_INNER : RUN, want = c.blocks > 0 ? ceil_div(TASKS, c.blocks) : 1;
+  uint64_t most = samples / CHUNK > 0 ? samples / CHUNK : 1;
+  if (want > most) want = most;
+  c.chunk = ceil_div(ceil_div(samples, want), run) * run;
+  c.chunks = c.chunk > 0 ? ceil_div(samples, c.chunk) : 0;
+  return c;
+}
+
+/* Bytes of one thread: seven arrays of doubles at the most, and converted values. */
+static uint64_t thread_bytes(void) { return 7 * COLUMNS_FEATURES * 8 + BUFFER; }
+static uint64_t partial_bytes(const struct cut *c, uint64_t features) {
+  return c->chunks > 1 ? c->chunks * features * sizeof(struct column) : 0;
+}
 
 struct cpu_need actscope_cpu_columns_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
-  (void)dtype, (void)samples, (void)features, (void)threads;
-  return (struct cpu_need){64, 64};
+  (void)dtype;
+  struct cut a = cut_for(0, samples, features), b = cut_for(1, samples, features);
+  uint64_t x = partial_bytes(&a, features), y = partial_bytes(&b, features);
+  uint64_t need = (uint64_t)threads * thread_bytes() + (x > y ? x : y) + 64;
+  return (struct cpu_need){need, need};
+}
+
+struct worker {
+  const struct view *view;
+  const struct columns_kernels *kernels;
+  struct columns_state state;
+  void *buffer;
+  int wide;
+};
+
+static void worker_init(struct worker *w, const struct view *v, char *scratch) {
+  double *a = (double *)scratch;
+  w->view = v;
+  w->wide = v->dtype == ACTSCOPE_FLOAT64;
+  w->kernels = w->wide ? &actscope_simd_columns()->wide : &actscope_simd_columns()->single;
+  w->state.s1 = a;
+  w->state.s2 = a + COLUMNS_FEATURES;
+  w->state.mean = a + 2 * COLUMNS_FEATURES;
+  w->state.m2 = a + 3 * COLUMNS_FEATURES;
+  w->state.pivot = a + 4 * COLUMNS_FEATURES;
+  w->state.min = a + 5 * COLUMNS_FEATURES;
+  w->state.max = a + 6 * COLUMNS_FEATURES;
+  w->buffer = a + 7 * COLUMNS_FEATURES;
+}
+
+static double value_at(const struct worker *w, const void *array, uint64_t i) {
+  return w->wide ? ((const double *)array)[i] : (double)((const float *)array)[i];
+}
+
+/* Merges one feature's run [from, to) of samples, whose vector sums prove nothing, after `before` others. */
+static void redo(struct worker *w, uint64_t feature, uint64_t at, uint64_t from, uint64_t to, uint64_t before) {
+  const struct view *v = w->view;
+  double *mean = &w->state.mean[at], *m2 = &w->state.m2[at];
+  double low = value_at(w, w->state.min, at), high = value_at(w, w->state.max, at), s2 = w->state.s2[at];
+  double range = w->wide ? 1e150 : 1e17; /* squares of differences up to twice that do not overflow */
+  w->state.s1[at] = w->state.s2[at] = 0;
+  if (!core_finite(*mean)) return; /* known not to be finite */
+  int harmless = low > -range && high < range;
+  if (!core_finite(low) || !core_finite(high) || (harmless && !core_finite(s2))) {
+    *mean = core_nan();
+    return;
+  }
+  int64_t base = view_offset(&v->feature, feature);
+  double k = (double)(to - from), center = 0, square = 0;
+  for (uint64_t s = from; s < to; ++s) {
+    double x = dtype_load(v->dtype, v->data, base + view_offset(&v->sample, s));
+    if (!core_finite(x)) {
+      *mean = core_nan();
+      return;
+    }
+    center += x / k;
+  }
+  for (uint64_t s = from; s < to; ++s) {
+    double d = dtype_load(v->dtype, v->data, base + view_offset(&v->sample, s)) - center;
+    square += d * d;
+  }
+  double n = (double)before + k, d = center - *mean;
+  *m2 += square + d * d * ((double)before * k / n);
+  *mean += before > 0 ? d * (k / n) : d;
+  if (!(*m2 <= 1.7e308)) *m2 = core_infinity();
+  if (w->wide) ((double *)w->state.pivot)[at] = *mean; else ((float *)w->state.pivot)[at] = (float)*mean;
+}
+
+static void merge_run(struct worker *w, uint64_t f0, uint64_t at, uint64_t n, uint64_t from, uint64_t to,
+                      uint64_t before) {
+  uint16_t odd[COLUMNS_FEATURES];
+  uint64_t count = w->kernels->merge(&w->state, at, at + n, (double)(to - from), (double)before, odd);
+  for (uint64_t i = 0; i < count; ++i) redo(w, f0 + odd[i], odd[i], from, to, before);
+}
+
+/* Rows of features, a few samples at a time. */
+static void run_rows(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1) {
+  struct tile_reader reader;
+  actscope_tile_open(&reader, w->view, 0, (struct tile_indices){0, f0, n});
+  uint64_t fit = BUFFER / (n * actscope_tile_size(w->view->dtype)) / COLUMNS_GROUP * COLUMNS_GROUP;
+  for (uint64_t s = c0; s < c1; s += RUN) {
+    uint64_t end = c1 - s < RUN ? c1 : s + RUN;
+    uint64_t step = actscope_tile_in_place(&reader, (struct tile_indices){0, s, end - s}) ? RUN : fit < RUN ? fit : RUN;
+    for (uint64_t r = s; r < end; r += step) {
+      uint64_t rows = end - r < step ? end - r : step;
+      struct tile t = actscope_tile_read(&reader, (struct tile_indices){0, r, rows}, w->buffer);
+      if (r == c0) w->kernels->pivot_rows(t.data, t.ld, rows < COLUMNS_GROUP ? rows : COLUMNS_GROUP, n, &w->state);
+      w->kernels->rows(t.data, t.ld, rows, n, &w->state);
+    }
+    merge_run(w, f0, 0, n, s, end, s - c0);
+  }
+}
+
+/* Samples side by side: a few features at a time. */
+static void run_samples(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1) {
+  struct tile_reader reader;
+  size_t size = actscope_tile_size(w->view->dtype);
+  for (uint64_t s = c0; s < c1; s += RUN_INNER) {
+    uint64_t end = c1 - s < RUN_INNER ? c1 : s + RUN_INNER, length = end - s, step = BUFFER / (length * size);
+    actscope_tile_open(&reader, w->view, 1, (struct tile_indices){0, s, length});
+    for (uint64_t f = 0; f < n; f += step) {
+      uint64_t count = n - f < step ? n - f : step;
+      struct tile t = actscope_tile_read(&reader, (struct tile_indices){0, f0 + f, count}, w->buffer);
+      for (uint64_t i = 0; i < count; ++i) {
+        const char *x = (const char *)t.data + (int64_t)i * t.ld * (int64_t)size;
+        if (s == c0) w->kernels->pivot_samples(x, length < 64 ? length : 64, &w->state, f + i);
+        w->kernels->samples(x, length, &w->state, f + i);
+      }
+    }
+    merge_run(w, f0, 0, n, s, end, s - c0);
+  }
+}
+
+static void run_task(struct worker *w, const struct cut *c, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1,
+                     struct column *out) {
+  for (int i = 0; i < COLUMNS_FEATURES; ++i) {
+    w->state.s1[i] = w->state.s2[i] = w->state.mean[i] = w->state.m2[i] = 0;
+    if (w->wide) {
+      ((double *)w->state.pivot)[i] = 0;
+      ((double *)w->state.min)[i] = core_infinity();
+      ((double *)w->state.max)[i] = -core_infinity();
+    } else {
+      ((float *)w->state.pivot)[i] = 0;
+      ((float *)w->state.min)[i] = (float)core_infinity();
+      ((float *)w->state.max)[i] = -(float)core_infinity();
+    }
+  }
+  if (c->inner_is_sample) run_samples(w, f0, n, c0, c1); else run_rows(w, f0, n, c0, c1);
+  for (uint64_t i = 0; i < n; ++i) {
+    double low = value_at(w, w->state.min, i), high = value_at(w, w->state.max, i);
+    int bad = w->state.mean[i] != w->state.mean[i], equal = low == high;
+    out[i].mean = bad ? 0 : equal ? low : w->state.mean[i];
+    out[i].m2 = bad || equal ? 0 : w->state.m2[i];
+    out[i].min = bad ? core_nan() : low;
+    out[i].max = !bad ? high : low > high ? -1 : fmax(fabs(low), fabs(high));
+  }
 }
 
 actscope_status actscope_cpu_columns(const struct view *v, int threads, void *scratch, uint64_t bytes,
                                      struct column *columns) {
-  (void)scratch, (void)bytes;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (uint64_t f = 0; f < v->features; ++f) {
-    struct column *c = &columns[f];
-    int64_t base = view_offset(&v->feature, f);
-    double sum = 0, top = -1;
-    int bad = 0;
-    column_init(c);
-    for (uint64_t s = 0; s < v->samples; ++s) {
-      double x = dtype_load(v->dtype, v->data, base + view_offset(&v->sample, s));
-      if (!core_finite(x)) bad = 1;
-      if (fabs(x) > top) top = fabs(x);
-      if (x < c->min) c->min = x;
-      if (x > c->max) c->max = x;
-      sum += x;
+  struct cut c = cut_for(actscope_tile_samples_inner(v), v->samples, v->features);
+  uint64_t partial = partial_bytes(&c, v->features), tasks = c.blocks * c.chunks;
+  if (c.chunks == 0) {
+    for (uint64_t f = 0; f < v->features; ++f) column_init(&columns[f]);
+    return ACTSCOPE_OK;
+  }
+  if (bytes < partial + (uint64_t)threads * thread_bytes())
+    return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "feature moments: %llu bytes of scratch memory are too few",
+                         (unsigned long long)bytes);
+  struct column *parts = c.chunks > 1 ? (struct column *)((char *)scratch + (uint64_t)threads * thread_bytes()) : columns;
+  uint64_t next = 0;
+#pragma omp parallel num_threads(threads) default(shared)
+  {
+    struct worker w;
+    worker_init(&w, v, (char *)scratch + (uint64_t)omp_get_thread_num() * thread_bytes());
+    for (;;) {
+      uint64_t t = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+      if (t >= tasks) break;
+      uint64_t block = t % c.blocks, part = t / c.blocks, f0 = block * c.block, c0 = part * c.chunk;
+      uint64_t n = v->features - f0 < c.block ? v->features - f0 : c.block;
+      uint64_t c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
+      run_task(&w, &c, f0, n, c0, c1, parts + part * v->features + f0);
     }
-    if (bad) {
-      c->min = core_nan();
-      c->max = top;
-      continue;
-    }
-    c->mean = v->samples > 0 ? sum / (double)v->samples : 0;
-    for (uint64_t s = 0; s < v->samples; ++s) {
-      double d = dtype_load(v->dtype, v->data, base + view_offset(&v->sample, s)) - c->mean;
-      c->m2 += d * d;
+    if (c.chunks > 1) {
+#pragma omp barrier
+#pragma omp for schedule(static)
+      for (uint64_t f = 0; f < v->features; ++f) {
+        columns[f] = parts[f];
+        for (uint64_t part = 1; part < c.chunks; ++part) {
+          uint64_t c0 = part * c.chunk, c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
+          column_merge(&columns[f], (double)c0, &parts[part * v->features + f], (double)(c1 - c0));
+        }
+      }
     }
   }
   return ACTSCOPE_OK;

@@ -1,72 +1,367 @@
-/* correlation.c - functionals of |r| over pairs, plainly: one dot product in double for each pair. */
-#include "core/pairs.h"
+/* correlation.c - functionals of |r| over pairs of features: which z-scores lie where, and who multiplies what.
+ *
+ * Positions are the valid features in their order (EXACT) or permuted (SAMPLED); the pairs are a band of the matrix of
+ * positions: the triangle, or the first M pairs of the circulant order (core/pairs.h). The band is covered by blocks of
+ * PRODUCT_BLOCK^2, threads take them one by one, and each register tile is rounded to fixed point once, so that
+ * neither the threads nor the memory change a bit of the result.
+ *
+ * Where the scratch memory holds all z-scores they are packed once. Else positions are cut into strips, and pairs of
+ * strips follow one another: either two strips with all their samples, or two strips with a group of samples and the
+ * sums of their products in double, group after group. The sums way, with one strip, is also taken where samples are
+ * many and features few: it needs less memory and reads the tensor once. */
+#include <omp.h>
 
-#include "core/random.h"
 #include "cpu/cpu.h"
+#include "cpu/zscores.h"
+#include "error.h"
+
+enum {
+  BLOCK = PRODUCT_BLOCK,
+  CHUNK = PRODUCT_CHUNK,
+  GROUPS_MAX = 64,         /* chunks packed at once in the sums way */
+  GROUP_BYTES = 1 << 20,   /* and bytes of a strip, about */
+  SAMPLED_STRIP = 16384    /* positions: larger strips make SAMPLED no faster */
+};
+
+/* How memory is used. */
+struct layout {
+  uint64_t strip, strips; /* positions in a strip (a multiple of BLOCK unless there is one strip), strips */
+  uint64_t group;         /* samples packed at once: all, or a multiple of CHUNK */
+  int slots;              /* strips in memory: 1 or 2 */
+  int sums;               /* sums in memory, for strip x strip */
+  int thread_sums;        /* sums of one block for each thread */
+  uint64_t bytes;
+};
+
+static uint64_t ceil_to(uint64_t a, uint64_t unit) { return (a + unit - 1) / unit * unit; }
+static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static void layout_finish(struct layout *l, uint64_t v, uint64_t n, uint64_t size, uint64_t threads) {
+  uint64_t wide = ceil_to(l->strip, PRODUCT_ROUND);
+  l->strips = l->strip > 0 ? (v + l->strip - 1) / l->strip : 0;
+  l->slots = l->strips > 1 ? 2 : 1;
+  l->thread_sums = !l->sums && n > CHUNK;
+  l->bytes = (uint64_t)l->slots * wide * l->group * size + (l->sums ? wide * wide * 8 : 0) +
+             (l->thread_sums ? threads * BLOCK * BLOCK * 8 : 0) + threads * ZSCORES_BUFFER;
+}
+
+/* The layout with strips of this length (0: one strip), and groups of as many chunks as memory allows in the sums way.
+ * Returns whether it fits. */
+static int layout_try(struct layout *l, uint64_t strip, int sums, uint64_t v, uint64_t n, uint64_t size,
+                      uint64_t threads, uint64_t bytes) {
+  l->strip = strip == 0 || strip >= v ? (v > 0 ? v : 1) : strip;
+  l->sums = sums;
+  l->group = sums ? CHUNK : n;
+  layout_finish(l, v, n, size, threads);
+  if (l->bytes > bytes) return 0;
+  if (sums) {
+    uint64_t chunk = ceil_to(l->strip, PRODUCT_ROUND) * CHUNK * size, more = (bytes - l->bytes) / ((uint64_t)l->slots * chunk);
+    uint64_t useful = GROUP_BYTES / chunk, all = (n + CHUNK - 1) / CHUNK, chunks = 1 + more;
+    if (chunks > GROUPS_MAX) chunks = GROUPS_MAX;
+    if (chunks > useful) chunks = useful > 0 ? useful : 1;
+    if (chunks > all) chunks = all;
+    l->group = chunks * CHUNK;
+    layout_finish(l, v, n, size, threads);
+  }
+  return 1;
+}
+
+/* The longest strip, a multiple of BLOCK, that fits; 0 if none does. */
+static uint64_t longest_strip(int sums, uint64_t v, uint64_t n, uint64_t size, uint64_t threads, uint64_t bytes) {
+  struct layout l;
+  uint64_t low = 0, high = v / BLOCK + 1; /* in blocks: low fits, high does not need to */
+  while (high - low > 1) {
+    uint64_t middle = (low + high) / 2;
+    if (layout_try(&l, middle * BLOCK, sums, v, n, size, threads, bytes)) low = middle; else high = middle;
+  }
+  return low * BLOCK;
+}
+
+/* Chooses the layout for v positions; 0 when none fits. */
+static int layout_choose(struct layout *l, uint64_t v, uint64_t n, uint64_t size, uint64_t threads, uint64_t bytes) {
+  int few = n > CHUNK && n > 2 * v; /* sums of v^2 are smaller than z-scores */
+  if (few && layout_try(l, 0, 1, v, n, size, threads, bytes)) return 1;
+  if (layout_try(l, 0, 0, v, n, size, threads, bytes)) return 1;
+  uint64_t whole = longest_strip(0, v, n, size, threads, bytes), sums = 0;
+  if (n > CHUNK) {
+    if (layout_try(l, 0, 1, v, n, size, threads, bytes)) return 1;
+    sums = longest_strip(1, v, n, size, threads, bytes);
+  }
+  /* z-scores of a strip are made v / strip times, in the sums way twice as often */
+  if (whole > 0 && 2 * whole >= sums) return layout_try(l, whole, 0, v, n, size, threads, bytes);
+  return sums > 0 && layout_try(l, sums, 1, v, n, size, threads, bytes);
+}
+
+static uint64_t list_bytes(uint64_t features) { return ceil_to(features * 4, 64); }
 
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features) {
-  (void)q, (void)dtype;
-  return (struct cpu_need){features * 4 + 64, features * 4 + 64 + features * samples * 4};
+  uint64_t size = actscope_tile_size(dtype), threads = (uint64_t)q->threads, fixed = list_bytes(features) + 64;
+  struct layout l;
+  struct cpu_need need;
+  uint64_t shortest = samples > CHUNK ? UINT64_MAX : 0;
+  layout_try(&l, BLOCK, 0, features, samples, size, threads, UINT64_MAX);
+  need.least = l.bytes;
+  if (shortest) {
+    uint64_t chunk; /* one chunk at a time */
+    layout_try(&l, BLOCK, 1, features, samples, size, threads, UINT64_MAX);
+    chunk = (uint64_t)l.slots * ceil_to(l.strip, PRODUCT_ROUND) * CHUNK * size;
+    need.least = least_of(need.least, l.bytes - chunk * (l.group / CHUNK - 1));
+  }
+  layout_choose(&l, features, samples, size, threads, UINT64_MAX);
+  need.best = l.bytes;
+  if (q->method == ACTSCOPE_CORRELATION_SAMPLED && features > 0) {
+    uint64_t strip = ceil_to(4 * (q->pairs / features + 1), BLOCK);
+    if (strip < SAMPLED_STRIP) strip = SAMPLED_STRIP;
+    layout_try(&l, strip, 0, features, samples, size, threads, UINT64_MAX);
+    need.best = least_of(need.best, l.bytes);
+  }
+  if (need.best < need.least) need.best = need.least;
+  need.least += fixed;
+  need.best += fixed;
+  return need;
+}
+
+/* ---- Execution ------------------------------------------------------------------------------------------------------- */
+
+struct run {
+  struct zscores z;
+  struct product_band band;
+  struct layout layout;
+  const struct product_table *table;
+  const struct product_kernels *kernels;
+  uint64_t n, size;
+  uint32_t functionals;
+  char *slot[2], *buffers;
+  double *sums, *thread_sums;
+  uint64_t next; /* task to take */
+};
+
+/* Positions of a strip. */
+static uint64_t strip_length(const struct run *r, uint64_t strip) {
+  return least_of(r->layout.strip, r->band.v - strip * r->layout.strip);
+}
+
+/* Panels of a slot: chunk after chunk, each with all its positions. */
+static char *panels_at(const struct run *r, int slot, uint64_t k, uint64_t length, uint64_t position) {
+  uint64_t wide = ceil_to(r->layout.strip, PRODUCT_ROUND);
+  return r->slot[slot] + (k * wide + position * length) * r->size;
+}
+
+static uint64_t task(struct run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+
+/* Everybody: waits, and starts a new list of tasks. */
+static void tasks_begin(struct run *r) {
+#pragma omp barrier
+#pragma omp master
+  r->next = 0;
+#pragma omp barrier
+}
+
+/* Packs samples [k0, k0 + k) of a strip. */
+static void pack_strip(struct run *r, int slot, uint64_t strip, uint64_t k0, uint64_t k, uint64_t t, void *buffer) {
+  uint64_t length = strip_length(r, strip), blocks = (length + BLOCK - 1) / BLOCK;
+  uint64_t block = t % blocks, c = t / blocks * CHUNK, values = least_of(CHUNK, k - c), at = block * BLOCK;
+  actscope_zscores_pack(&r->z, strip * r->layout.strip + at, least_of(BLOCK, length - at), k0 + c, values,
+                        panels_at(r, slot, c, values, at), (int64_t)(values * (uint64_t)r->kernels->lanes), buffer);
+}
+
+static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t rows, uint64_t j0, uint64_t columns) {
+  struct product_part p = {0};
+  p.i0 = i0;
+  p.j0 = j0;
+  p.rows = rows;
+  p.columns = columns;
+  p.band = &r->band;
+  p.functionals = r->functionals;
+  return p;
+}
+
+/* Points the part at its panels of the chunk that starts at sample c of the group, `values` long. */
+static void part_chunk(const struct run *r, struct product_part *p, const int slot[2], uint64_t i, uint64_t j, uint64_t c,
+                       uint64_t values) {
+  p->k = values;
+  p->stride = (int64_t)(values * (uint64_t)r->kernels->lanes);
+  p->a = panels_at(r, slot[0], c, values, i);
+  p->b = panels_at(r, slot[1], c, values, j);
+}
+
+/* The blocks of columns, within strip J, that row block i of strip I meets: two ranges, the second of those beyond the
+ * wrap. Returns how many blocks. */
+static uint64_t row_blocks(const struct run *r, uint64_t I, uint64_t J, uint64_t i, uint64_t range[2][2]) {
+  const struct product_band *b = &r->band;
+  uint64_t base = J * r->layout.strip, end = base + strip_length(r, J), first = I * r->layout.strip + i * BLOCK;
+  uint64_t last = least_of(first + BLOCK, I * r->layout.strip + strip_length(r, I)) - 1, reach = last + b->width + (b->extra > 0);
+  uint64_t from = first + 1 > base ? first + 1 : base, to = least_of(reach + 1, end); /* positions [from, to) */
+  range[0][0] = range[0][1] = range[1][0] = range[1][1] = 0;
+  if (from < to) {
+    range[0][0] = (from - base) / BLOCK;
+    range[0][1] = (to - 1 - base) / BLOCK + 1;
+  }
+  if (b->wrap && reach >= b->v && base <= reach - b->v) {
+    range[1][1] = (least_of(reach - b->v, end - 1) - base) / BLOCK + 1;
+    if (from < to && range[1][1] > range[0][0]) range[1][1] = range[0][0];
+  }
+  return range[0][1] - range[0][0] + range[1][1];
+}
+
+/* Block pairs of strips I and J, z-scores of all samples being there. */
+static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slot[2], double *sums,
+                            struct product_tally *tally) {
+  uint64_t rows = (strip_length(r, I) + BLOCK - 1) / BLOCK, i = 0, before = 0, range[2][2];
+  uint64_t count = row_blocks(r, I, J, 0, range);
+  for (uint64_t t = task(r);; t = task(r)) {
+    while (t >= before + count) {
+      before += count;
+      if (++i == rows) return;
+      count = row_blocks(r, I, J, i, range);
+    }
+    uint64_t j = t - before, first = range[0][1] - range[0][0];
+    j = j < first ? range[0][0] + j : j - first;
+    uint64_t a = i * BLOCK, b = j * BLOCK;
+    struct product_part p = part_of(r, I * r->layout.strip + a, least_of(BLOCK, strip_length(r, I) - a),
+                                    J * r->layout.strip + b, least_of(BLOCK, strip_length(r, J) - b));
+    if (r->n <= CHUNK) {
+      part_chunk(r, &p, slot, a, b, 0, r->n);
+      r->kernels->direct(&p, tally);
+    } else {
+      p.sum = sums;
+      p.sum_ld = BLOCK;
+      memset(sums, 0, BLOCK * BLOCK * sizeof *sums);
+      for (uint64_t c = 0; c < r->n; c += CHUNK) {
+        part_chunk(r, &p, slot, a, b, c, least_of(CHUNK, r->n - c));
+        r->kernels->add(&p);
+      }
+      r->kernels->take(&p, tally);
+    }
+  }
+}
+
+/* The sums way, one phase: units of the product of strips I and J; k samples are packed, 0: sums go to the tally. */
+static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot[2], uint64_t k,
+                           struct product_tally *tally) {
+  uint64_t rows = strip_length(r, I), columns = strip_length(r, J), wide = ceil_to(r->layout.strip, PRODUCT_ROUND);
+  uint64_t unit = rows >= 8 * BLOCK && columns >= 8 * BLOCK ? BLOCK : PRODUCT_ROUND;
+  uint64_t across = (columns + unit - 1) / unit, all = across * ((rows + unit - 1) / unit);
+  for (uint64_t t = task(r); t < all; t = task(r)) {
+    uint64_t a = t / across * unit, b = t % across * unit;
+    struct product_part p = part_of(r, I * r->layout.strip + a, least_of(unit, rows - a), J * r->layout.strip + b,
+                                    least_of(unit, columns - b));
+    if (product_band_meets(&r->band, p.i0, p.rows, p.j0, p.columns) == 0) continue;
+    p.rows = ceil_to(p.rows, PRODUCT_ROUND); /* what lies beyond is zero */
+    p.columns = ceil_to(p.columns, PRODUCT_ROUND);
+    p.sum = r->sums + a * wide + b;
+    p.sum_ld = (int64_t)wide;
+    for (uint64_t c = 0; c < k; c += CHUNK) {
+      part_chunk(r, &p, slot, a, b, c, least_of(CHUNK, k - c));
+      r->kernels->add(&p);
+    }
+    if (k == 0) r->kernels->take(&p, tally);
+  }
+}
+
+/* Does strip I meet strip J? Strips in the band's order: J = I first. */
+static int strips_meet(const struct run *r, uint64_t I, uint64_t J) {
+  return I == J || product_band_meets(&r->band, I * r->layout.strip, strip_length(r, I), J * r->layout.strip, strip_length(r, J)) > 0;
+}
+
+static void run_pair(struct run *r, uint64_t I, uint64_t J, uint64_t held[2], double *sums, void *buffer,
+                     struct product_tally *tally) {
+  const struct layout *l = &r->layout;
+  uint64_t wide = ceil_to(l->strip, PRODUCT_ROUND);
+  for (uint64_t k0 = 0; k0 < r->n; k0 += l->group) {
+    uint64_t k = least_of(l->group, r->n - k0), strip[2] = {I, J};
+    int other = held[0] != I && (held[1] == I || (J != I && held[0] == J)), slot[2] = {other, J == I ? other : !other};
+    tasks_begin(r);
+    uint64_t blocks[2] = {0, 0};
+    for (int s = 0; s < 1 + (J != I); ++s)
+      if (held[slot[s]] != strip[s]) blocks[s] = (strip_length(r, strip[s]) + BLOCK - 1) / BLOCK * ((k + CHUNK - 1) / CHUNK);
+    for (uint64_t t = task(r); t < blocks[0] + blocks[1]; t = task(r)) {
+      int s = t >= blocks[0];
+      pack_strip(r, slot[s], strip[s], k0, k, s ? t - blocks[0] : t, buffer);
+    }
+    if (l->group >= r->n) held[slot[0]] = I, held[slot[1]] = J;
+    if (l->sums && k0 == 0) {
+#pragma omp for schedule(static) nowait
+      for (uint64_t i = 0; i < wide; ++i) memset(r->sums + i * wide, 0, wide * sizeof *r->sums);
+    }
+    tasks_begin(r);
+    if (l->sums) multiply_units(r, I, J, slot, k, tally); else multiply_blocks(r, I, J, slot, sums, tally);
+  }
+  if (l->sums) {
+    const int none[2] = {0, 0};
+    tasks_begin(r);
+    multiply_units(r, I, J, none, 0, tally);
+  }
+}
+
+static void run_all(struct run *r, struct pairs *out, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    struct product_tally tally;
+    uint64_t held[2] = {UINT64_MAX, UINT64_MAX}, thread = (uint64_t)omp_get_thread_num();
+    void *buffer = r->buffers + thread * ZSCORES_BUFFER;
+    double *sums = r->layout.thread_sums ? r->thread_sums + thread * BLOCK * BLOCK : 0;
+    r->table->tally_init(&tally);
+    for (uint64_t I = 0; I < r->layout.strips; ++I)
+      for (uint64_t k = 0; k < r->layout.strips; ++k) {
+        uint64_t J = (I + k) % r->layout.strips;
+        if (strips_meet(r, I, J)) run_pair(r, I, J, held, sums, buffer, &tally);
+      }
+    r->table->tally_empty(&tally);
+#pragma omp critical(actscope_pairs)
+    {
+      pairs_merge(out, &tally.pairs);
+      out->count += tally.cells;
+    }
+  }
 }
 
 actscope_status actscope_cpu_pairs(const struct view *v, const struct column *columns,
                                    const struct cpu_pairs_request *q, void *scratch, uint64_t bytes,
                                    actscope_correlation *out, double *square_sum, uint32_t *warnings) {
-  uint32_t *list = scratch;
-  uint64_t valid = 0, n = v->samples;
-  for (uint64_t f = 0; f < v->features; ++f)
-    if (column_valid(&columns[f])) list[valid++] = (uint32_t)f;
-  uint64_t total = pairs_total(valid), count = total;
+  struct run r;
   struct random_permutation order;
-  random_permutation_init(&order, valid, q->seed, 0);
-  if (q->method == ACTSCOPE_CORRELATION_SAMPLED && q->pairs < total) count = q->pairs;
-  uint64_t used = (v->features * 4 + 63) / 64 * 64;
-  float *z = bytes >= used + valid * n * 4 ? (float *)((char *)scratch + used) : 0;
-  if (z == 0) *warnings |= ACTSCOPE_WARN_STRIPS;
   struct pairs all;
+  uint64_t fixed = list_bytes(v->features) + 64, threads = (uint64_t)q->threads;
+  memset(&r, 0, sizeof r);
   pairs_init(&all);
-#pragma omp parallel num_threads(q->threads)
-  {
-    struct pairs mine;
-    pairs_init(&mine);
-    if (z != 0)
-#pragma omp for schedule(static)
-      for (uint64_t p = 0; p < valid; ++p) {
-        const struct column *c = &columns[list[p]];
-        int64_t base = view_offset(&v->feature, list[p]);
-        for (uint64_t s = 0; s < n; ++s)
-          z[p * n + s] = (float)((dtype_load(v->dtype, v->data, base + view_offset(&v->sample, s)) - c->mean) * column_scale(c));
-      }
-#pragma omp for schedule(static)
-    for (uint64_t k = 0; k < count; ++k) {
-      uint64_t i, j;
-      double r = 0;
-      pairs_index(k, valid, &i, &j);
-      if (count < total) i = random_permute(&order, i), j = random_permute(&order, j);
-      if (z != 0) {
-        for (uint64_t s = 0; s < n; ++s) r += (double)z[i * n + s] * (double)z[j * n + s];
-      } else {
-        const struct column *a = &columns[list[i]], *b = &columns[list[j]];
-        int64_t base_a = view_offset(&v->feature, list[i]), base_b = view_offset(&v->feature, list[j]);
-        for (uint64_t s = 0; s < n; ++s) {
-          int64_t at = view_offset(&v->sample, s);
-          r += (dtype_load(v->dtype, v->data, base_a + at) - a->mean) * (dtype_load(v->dtype, v->data, base_b + at) - b->mean);
-        }
-        r *= column_scale(a) * column_scale(b);
-      }
-      r = fabs(r);
-      ++mine.count;
-      pairs_add(&mine.abs, pairs_fixed(r));
-      pairs_add(&mine.square, pairs_fixed(r * r));
-      if (r > mine.max) mine.max = r;
-      for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) mine.above[t] += r > actscope_pair_thresholds[t];
-      ++mine.histogram[pairs_bin(r)];
-    }
-#pragma omp critical(actscope_pairs)
-    pairs_merge(&all, &mine);
+  *square_sum = 0;
+  if (v->features >> 32) return actscope_fail(ACTSCOPE_UNSUPPORTED, "correlation: 2^32 features or more");
+  if (bytes < fixed) goto small;
+  uint64_t valid = actscope_zscores_list(columns, v->features, scratch), total = pairs_total(valid), count = total;
+  if (q->method == ACTSCOPE_CORRELATION_SAMPLED && q->pairs < total) {
+    count = q->pairs;
+    pairs_permutation(&order, valid, q->seed);
+    r.band = (struct product_band){valid, count / valid, count % valid, 1};
+  } else {
+    r.band = (struct product_band){valid, valid, 0, 0};
   }
-  pairs_finish(&all, q->method, q->functionals, n, valid, out);
+  if (count > 0) {
+    actscope_zscores_init(&r.z, v, columns, scratch, valid, r.band.wrap ? &order : 0, 0);
+    r.table = actscope_simd_product();
+    r.kernels = r.z.kernels;
+    r.n = v->samples;
+    r.size = actscope_tile_size(v->dtype);
+    r.functionals = q->functionals;
+    if (!layout_choose(&r.layout, valid, r.n, r.size, threads, bytes - fixed)) goto small;
+    uint64_t wide = ceil_to(r.layout.strip, PRODUCT_ROUND);
+    char *at = (char *)scratch + list_bytes(v->features);
+    for (int s = 0; s < r.layout.slots; ++s, at += wide * r.layout.group * r.size) r.slot[s] = at;
+    r.sums = (double *)at;
+    at += r.layout.sums ? wide * wide * 8 : 0;
+    r.thread_sums = (double *)at;
+    at += r.layout.thread_sums ? threads * BLOCK * BLOCK * 8 : 0;
+    r.buffers = at;
+    if (r.layout.strips > 1) *warnings |= ACTSCOPE_WARN_STRIPS;
+    run_all(&r, &all, q->threads);
+    if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
+    all.count = count;
+  }
+  pairs_finish(&all, q->method, q->functionals, v->samples, valid, out);
   *square_sum = pairs_value(&all.square);
   return ACTSCOPE_OK;
+small:
+  return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "correlation: %llu bytes of scratch memory are too few",
+                       (unsigned long long)bytes);
 }

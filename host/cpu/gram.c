@@ -1,43 +1,148 @@
-/* gram.c - the Gram matrix of the z-scores, plainly, in double. */
-#include "core/gram.h"
+/* gram.c - the smaller of K = Z Z^T and R = Z^T Z, its Frobenius norm and its eigenvalues.
+ *
+ * Groups of values (features for K, samples for R) are packed by all threads, then multiplied tile by tile into the
+ * matrix, each tile by one thread and chunk by chunk in order: the same bits for any number of threads. */
+#include <omp.h>
 
 #include "cpu/cpu.h"
+#include "cpu/simd/gram.h"
+#include "cpu/zscores.h"
+#include "error.h"
+
+enum {
+  BLOCK = PRODUCT_BLOCK,
+  CHUNK = PRODUCT_CHUNK,
+  GROUPS_MAX = 64,       /* chunks packed at once */
+  GROUP_BYTES = 1 << 20  /* and bytes, about */
+};
+
+static uint64_t ceil_to(uint64_t a, uint64_t unit) { return (a + unit - 1) / unit * unit; }
+static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t list_bytes(uint64_t features) { return ceil_to(features * 4, 64) + 64; }
+static uint64_t matrix_bytes(uint64_t n) { return ceil_to((n * n + 3 * n) * 8, 64); }
+static uint64_t chunk_bytes(uint64_t n, uint64_t size) { return ceil_to(n, PRODUCT_ROUND) * CHUNK * size; }
+static uint64_t chunks_useful(uint64_t n, uint64_t values, uint64_t size) {
+  uint64_t all = (values + CHUNK - 1) / CHUNK, chunks = n > 0 ? GROUP_BYTES / chunk_bytes(n, size) : 1;
+  if (chunks > GROUPS_MAX) chunks = GROUPS_MAX;
+  if (chunks > all) chunks = all;
+  return chunks > 0 ? chunks : 1;
+}
 
 struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
-  (void)dtype, (void)threads;
-  uint64_t n = samples < features ? samples : features, need = n * n * 8 + 3 * n * 8 + features * 4 + 256;
-  return (struct cpu_need){need, need};
+  uint64_t n = least_of(samples, features), size = actscope_tile_size(dtype), chunk = chunk_bytes(n, size);
+  uint64_t fixed = list_bytes(features) + matrix_bytes(n) + (uint64_t)threads * ZSCORES_BUFFER;
+  uint64_t values = samples < features ? features : samples;
+  return (struct cpu_need){fixed + chunk, fixed + chunk * chunks_useful(n, values, size)};
+}
+
+struct run {
+  struct zscores z;
+  struct product_band band;
+  const struct product_kernels *kernels;
+  uint64_t n, values, size, group;
+  double *matrix;
+  char *panels, *buffers;
+  uint64_t next;
+};
+
+static uint64_t task(struct run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+static void tasks_begin(struct run *r) {
+#pragma omp barrier
+#pragma omp master
+  r->next = 0;
+#pragma omp barrier
+}
+
+static char *panels_at(const struct run *r, uint64_t k, uint64_t length, uint64_t position) {
+  return r->panels + (k * ceil_to(r->n, PRODUCT_ROUND) + position * length) * r->size;
+}
+
+static void multiply(struct run *r, int threads) {
+  uint64_t rows = (uint64_t)r->kernels->rows, columns = (uint64_t)r->kernels->columns;
+  uint64_t blocks = (r->n + BLOCK - 1) / BLOCK, across = (r->n + columns - 1) / columns, down = (r->n + rows - 1) / rows;
+#pragma omp parallel num_threads(threads)
+  {
+    void *buffer = r->buffers + (uint64_t)omp_get_thread_num() * ZSCORES_BUFFER;
+#pragma omp for schedule(static) nowait
+    for (uint64_t i = 0; i < r->n; ++i) memset(r->matrix + i * r->n, 0, r->n * sizeof *r->matrix);
+    for (uint64_t k0 = 0; k0 < r->values; k0 += r->group) {
+      uint64_t k = least_of(r->group, r->values - k0), chunks = (k + CHUNK - 1) / CHUNK;
+      tasks_begin(r);
+      for (uint64_t t = task(r); t < blocks * chunks; t = task(r)) {
+        uint64_t at = t % blocks * BLOCK, c = t / blocks * CHUNK, values = least_of(CHUNK, k - c);
+        actscope_zscores_pack(&r->z, at, least_of(BLOCK, r->n - at), k0 + c, values, panels_at(r, c, values, at),
+                              (int64_t)(values * (uint64_t)r->kernels->lanes), buffer);
+      }
+      tasks_begin(r);
+      for (uint64_t t = task(r); t < across * down; t = task(r)) {
+        uint64_t i = t / across * rows, j = t % across * columns;
+        if (j + columns - 1 < i) continue;
+        struct product_part p = {0};
+        p.i0 = i;
+        p.j0 = j;
+        p.rows = least_of(rows, r->n - i);
+        p.columns = least_of(columns, r->n - j);
+        p.band = &r->band;
+        p.sum = r->matrix + i * r->n + j;
+        p.sum_ld = (int64_t)r->n;
+        for (uint64_t c = 0; c < k; c += CHUNK) {
+          p.k = least_of(CHUNK, k - c);
+          p.stride = (int64_t)(p.k * (uint64_t)r->kernels->lanes);
+          uint64_t panel = i / (uint64_t)r->kernels->lanes * (uint64_t)r->kernels->lanes;
+          p.a = panels_at(r, c, p.k, panel) + (i - panel) * r->size;
+          p.b = panels_at(r, c, p.k, j);
+          r->kernels->add(&p);
+        }
+      }
+    }
+  }
 }
 
 actscope_status actscope_cpu_gram(const struct view *v, const struct column *columns, int threads, void *scratch,
                                   uint64_t bytes, double *frobenius_square, double *effective_rank) {
-  (void)bytes;
-  uint32_t *list = scratch;
-  uint64_t valid = 0;
-  for (uint64_t f = 0; f < v->features; ++f)
-    if (column_valid(&columns[f])) list[valid++] = (uint32_t)f;
-  int by_samples = v->samples <= valid;
-  uint64_t n = by_samples ? v->samples : valid, inner = by_samples ? valid : v->samples;
-  double *a = (double *)((char *)scratch + (v->features * 4 + 63) / 64 * 64), *work = a + n * n;
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-  for (uint64_t i = 0; i < n; ++i)
-    for (uint64_t j = i; j < n; ++j) {
-      double sum = 0;
-      for (uint64_t k = 0; k < inner; ++k) {
-        uint64_t f = list[by_samples ? k : i], g = list[by_samples ? k : j], s = by_samples ? i : k, t = by_samples ? j : k;
-        const struct column *x = &columns[f], *y = &columns[g];
-        sum += (dtype_load(v->dtype, v->data, view_offset(&v->feature, f) + view_offset(&v->sample, s)) - x->mean) *
-               column_scale(x) *
-               (dtype_load(v->dtype, v->data, view_offset(&v->feature, g) + view_offset(&v->sample, t)) - y->mean) *
-               column_scale(y);
-      }
-      a[i * n + j] = a[j * n + i] = sum;
-    }
-  double square = 0;
-  for (uint64_t i = 0; i < n * n; ++i) square += a[i] * a[i];
-  *frobenius_square = square;
-  if (effective_rank == 0) return ACTSCOPE_OK;
-  *effective_rank = core_nan();
-  if (n > 0 && gram_eigenvalues(a, n, work, work + n, work + 2 * n) == 0) *effective_rank = gram_effective_rank(work, n);
+  struct run r;
+  memset(&r, 0, sizeof r);
+  *frobenius_square = 0;
+  if (effective_rank) *effective_rank = core_nan();
+  if (v->features >> 32) return actscope_fail(ACTSCOPE_UNSUPPORTED, "Gram matrix: 2^32 features or more");
+  if (bytes < list_bytes(v->features)) goto small;
+  uint64_t valid = actscope_zscores_list(columns, v->features, scratch);
+  int by_sample = v->samples <= valid;
+  r.n = by_sample ? v->samples : valid;
+  r.values = by_sample ? valid : v->samples;
+  r.size = actscope_tile_size(v->dtype);
+  if (r.n == 0 || valid == 0) return ACTSCOPE_OK;
+  uint64_t fixed = list_bytes(v->features) + matrix_bytes(r.n) + (uint64_t)threads * ZSCORES_BUFFER;
+  uint64_t chunk = chunk_bytes(r.n, r.size), chunks = chunks_useful(r.n, r.values, r.size);
+  if (bytes < fixed + chunk) goto small;
+  if (chunks > (bytes - fixed) / chunk) chunks = (bytes - fixed) / chunk;
+  actscope_zscores_init(&r.z, v, columns, scratch, valid, 0, by_sample);
+  r.kernels = r.z.kernels;
+  r.band = (struct product_band){r.n, r.n, 0, 0};
+  r.group = chunks * CHUNK;
+  r.matrix = (double *)((char *)scratch + list_bytes(v->features));
+  r.buffers = (char *)r.matrix + matrix_bytes(r.n);
+  r.panels = r.buffers + (uint64_t)threads * ZSCORES_BUFFER;
+  multiply(&r, threads);
+
+  double diagonal = 0, above = 0;
+  for (uint64_t i = 0; i < r.n; ++i) {
+    const double *row = r.matrix + i * r.n;
+    double sum = 0;
+    for (uint64_t j = i + 1; j < r.n; ++j) sum += row[j] * row[j];
+    above += sum;
+    diagonal += row[i] * row[i];
+  }
+  *frobenius_square = diagonal + 2 * above;
+  if (!effective_rank) return ACTSCOPE_OK;
+  for (uint64_t i = 0; i < r.n; ++i)
+    for (uint64_t j = 0; j < i; ++j) r.matrix[i * r.n + j] = r.matrix[j * r.n + i];
+  double *eigenvalues = r.matrix + r.n * r.n;
+  if (actscope_simd_gram()->eigenvalues(r.matrix, r.n, eigenvalues, eigenvalues + r.n, eigenvalues + 2 * r.n) == 0)
+    *effective_rank = gram_effective_rank(eigenvalues, r.n);
   return ACTSCOPE_OK;
+small:
+  return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "Gram matrix: %llu bytes of scratch memory are too few",
+                       (unsigned long long)bytes);
 }

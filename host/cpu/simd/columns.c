@@ -1,0 +1,54 @@
+/* columns.c - feature moments by vectors, for float and for double tiles. */
+#include "cpu/simd/columns.h"
+
+#include "cpu/simd/lanes.h"
+
+LANE_FN void add_single(double *p, vf v) {
+  vd_store(p, vd_load(p) + vd_low(v));
+  vd_store(p + LANES / 2, vd_load(p + LANES / 2) + vd_high(v));
+}
+LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
+
+#define NAME(x) x##_single
+#define REAL float
+#define VEC vf
+#define WIDTH LANES
+#define LOAD vf_load
+#define STORE vf_store
+#define ALL vf_all
+#define MIN vf_min
+#define MAX vf_max
+#define ADD_TO add_single
+#define SMALL 1e-35 /* squares below 1e-38 lose digits; 256 of them come to 2e-7 of this */
+#define LARGE 1e38
+#include "cpu/simd/columns_real.h"
+#undef NAME
+#undef REAL
+#undef VEC
+#undef WIDTH
+#undef LOAD
+#undef STORE
+#undef ALL
+#undef MIN
+#undef MAX
+#undef ADD_TO
+#undef SMALL
+#undef LARGE
+
+#define NAME(x) x##_wide
+#define REAL double
+#define VEC vd
+#define WIDTH (LANES / 2)
+#define LOAD vd_load
+#define STORE vd_store
+#define ALL vd_all
+#define MIN vd_min
+#define MAX vd_max
+#define ADD_TO add_wide
+#define SMALL 1e-295
+#define LARGE 1e307
+#include "cpu/simd/columns_real.h"
+
+const struct columns_table SIMD_TABLE(columns) = {
+    {rows_single, samples_single, pivot_rows_single, pivot_samples_single, merge_single},
+    {rows_wide, samples_wide, pivot_rows_wide, pivot_samples_wide, merge_wide}};

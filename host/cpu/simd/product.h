@@ -1,0 +1,79 @@
+/* product.h - products of z-score panels: what correlation.c and gram.c are made of.
+ *
+ * Panels: z-scores lie in panels of `lanes` positions (features, or samples for the Gram matrix): value k (a sample, or
+ * a feature) of position p is panel[(p / lanes) * stride + k * lanes + p % lanes]. Positions beyond the last are zero,
+ * up to a multiple of `columns`.
+ * A register tile is `rows` x `columns` products; both divide PRODUCT_BLOCK. Sums over more than PRODUCT_CHUNK values
+ * are added up in double, chunk by chunk in order, so that they do not depend on how memory was shared out. */
+#ifndef ACTSCOPE_CPU_SIMD_PRODUCT_H
+#define ACTSCOPE_CPU_SIMD_PRODUCT_H
+
+#include "core/pairs.h"
+#include "cpu/dispatch.h"
+
+#define PRODUCT_BLOCK 192 /* positions on each side of a block: two panels blocks and their sums stay in L2 */
+#define PRODUCT_CHUNK 256 /* values summed in the panels' precision */
+#define PRODUCT_ROUND 48  /* a multiple of every register tile's sides */
+
+/* Which ordered pairs (i, j) of positions count: (j - i - 1) mod v < width, and one more for i < extra; without wrap no
+ * j below i counts. Each unordered pair comes once. */
+struct product_band {
+  uint64_t v, width, extra;
+  int wrap;
+};
+
+/* A part of the product matrix: `rows` positions from i0 on by `columns` from j0 on (multiples of the register tile;
+ * what lies beyond band->v is zero). */
+struct product_part {
+  const void *a, *b; /* panels of position i0, j0 */
+  int64_t stride;    /* values from one panel to the next */
+  uint64_t k;        /* values summed */
+  uint64_t i0, j0, rows, columns;
+  const struct product_band *band;
+  uint32_t functionals;
+  double *sum; /* of position (i0, j0), where sums are kept in memory */
+  int64_t sum_ld;
+};
+
+#define PRODUCT_TALLY_LANES 6144
+/* What a thread gathers. */
+struct product_tally {
+  struct pairs pairs;
+  uint64_t cells, tiles; /* products looked at, also those that do not count; since the lanes were emptied */
+  _Alignas(64) unsigned char lanes[PRODUCT_TALLY_LANES];
+};
+
+struct product_kernels {
+  int lanes, rows, columns;
+  /* Standardises and packs. x: one row for each position when by_position, else one row for each value; `along`: mean
+   * and scale belong to positions, else to values. Positions are filled up with zeros to a multiple of `columns`. */
+  void (*pack)(const void *x, int64_t ld, uint64_t positions, uint64_t values, int by_position, int along,
+               const double *mean, const double *scale, void *panels, int64_t stride);
+  /* k <= PRODUCT_CHUNK: products straight into the tally. */
+  void (*direct)(const struct product_part *p, struct product_tally *t);
+  /* k <= PRODUCT_CHUNK: adds to sums. Tiles wholly outside the band are left out; when the band does not wrap, the
+   * diagonal is summed as well. */
+  void (*add)(const struct product_part *p);
+  /* Sums into the tally. */
+  void (*take)(const struct product_part *p, struct product_tally *t);
+};
+struct product_table {
+  struct product_kernels single, wide; /* float panels, double panels */
+  void (*tally_init)(struct product_tally *t);
+  /* Moves what is in the lanes to t->pairs; the count of bin 0 then still holds the cells that do not count. */
+  void (*tally_empty)(struct product_tally *t);
+};
+SIMD_FAMILY(struct product_table, product)
+
+/* How a rectangle [i0, i0 + rows) x [j0, j0 + columns) lies to the band: 0 outside, 1 partly inside, 2 wholly. */
+static inline int product_band_meets(const struct product_band *b, uint64_t i0, uint64_t rows, uint64_t j0,
+                                     uint64_t columns) {
+  uint64_t i1 = i0 + rows - 1, j1 = j0 + columns - 1;
+  if (j0 > i1 && j1 - i0 <= b->width) return 2;
+  if (b->wrap && j1 < i0 && i1 < b->v && j1 + b->v - i0 <= b->width) return 2;
+  uint64_t reach = i1 + b->width + (b->extra > 0);
+  if (j1 > i0 && j0 <= reach) return 1;
+  return b->wrap && reach >= b->v && j0 <= reach - b->v;
+}
+
+#endif
