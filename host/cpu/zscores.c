@@ -26,8 +26,9 @@ void actscope_zscores_init(struct zscores *z, const struct view *v, const struct
 
 void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positions, uint64_t k0, uint64_t values,
                            void *panels, int64_t stride, void *buffer) {
-  uint32_t chosen[PRODUCT_CHUNK];
-  double mean[PRODUCT_CHUNK], scale[PRODUCT_CHUNK];
+  enum { MOST = PRODUCT_BLOCK > PRODUCT_CHUNK ? PRODUCT_BLOCK : PRODUCT_CHUNK };
+  uint32_t chosen[MOST];
+  double mean[MOST], scale[MOST];
   uint64_t first = z->by_sample ? k0 : p0, features = z->by_sample ? values : positions;
   for (uint64_t i = 0; i < features; ++i) {
     chosen[i] = z->list[z->order ? random_permute(z->order, first + i) : first + i];

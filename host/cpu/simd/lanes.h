@@ -101,14 +101,14 @@ LANE_FN float vf_top(vf v) {
   for (int i = 1; i < LANES; ++i) m = v[i] > m ? v[i] : m;
   return m;
 }
-/* 1 when any lane of a comparison's result is set. */
+/* 1 when any bit is set. */
 LANE_FN int vi_any(vi v) {
 #if defined(__AVX512F__)
   return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0;
 #elif defined(__AVX2__)
-  return _mm256_movemask_epi8((__m256i)v) != 0;
+  return !_mm256_testz_si256((__m256i)v, (__m256i)v);
 #elif defined(__x86_64__)
-  return _mm_movemask_epi8((__m128i)v) != 0;
+  return _mm_movemask_epi8(_mm_cmpeq_epi8((__m128i)v, _mm_setzero_si128())) != 0xFFFF;
 #else
   int64_t halves[LANES / 2], any = 0;
   memcpy(halves, &v, sizeof halves);
