@@ -60,7 +60,7 @@ typedef struct layer {
   int channels, side, stride; /* of the input feature map and the step over it; side 0: full connection */
   int in, out, rows;          /* rows an image */
   int relu;
-  float *x, *y, *dy;          /* dy: gradient of each image's own loss by what enters the ReLU */
+  float *x, *y, *dy; /* dy: gradient of each image's own loss by what enters the ReLU */
   float *w, *b, *gw, *gb, *vw, *vb;
 } layer;
 
@@ -102,8 +102,10 @@ static void patches(const layer *l, float *map, float *rows, int back) {
           int inside = y >= 0 && y < l->side && x >= 0 && x < l->side;
           float *pixel = map + ((n * l->side + (inside ? y : 0)) * l->side + (inside ? x : 0)) * l->channels;
           if (!back) {
-            if (inside) memcpy(rows, pixel, bytes);
-            else memset(rows, 0, bytes);
+            if (inside)
+              memcpy(rows, pixel, bytes);
+            else
+              memset(rows, 0, bytes);
           } else if (inside) {
             for (int c = 0; c < l->channels; c++) pixel[c] += rows[c];
           }
@@ -212,7 +214,8 @@ static data load(const char *path) {
   fclose(file);
   if (d.count < HELD_OUT + BATCH) die(path, "too few images of 65 bytes");
   for (int k = 0; k < d.count * RECORD; k++)
-    if (d.records[k] > (k % RECORD == PIXELS ? CLASSES - 1 : 16)) die(path, "not images of 8x8 pixels 0..16 with a label");
+    if (d.records[k] > (k % RECORD == PIXELS ? CLASSES - 1 : 16))
+      die(path, "not images of 8x8 pixels 0..16 with a label");
   d.order = malloc(d.count * sizeof *d.order);
   if (!d.order) die("memory", "not enough");
   for (int k = 0; k < d.count; k++) d.order[k] = k;
@@ -309,15 +312,15 @@ static void monitor_step(monitor *m, const char *step, double batch_loss, int hi
   }
   if (m->times++ == 0) {
     printf("mean |r| of %d samples of unrelated features would be %.3f\n%20s", BATCH, y[0].correlation.noise_floor, "");
-    for (int k = 0; k < LAYERS - 1; k++)
-      printf("| %-12s %6llu  ", net[k].name, (unsigned long long)y[k].features);
+    for (int k = 0; k < LAYERS - 1; k++) printf("| %-12s %6llu  ", net[k].name, (unsigned long long)y[k].features);
     printf("\n  step   loss     acc ");
     for (int k = 0; k < LAYERS - 1; k++) printf("|   |r| dead gradient ");
     printf("\n");
   }
   printf("%6s %6.3f %5.1f %% ", step, batch_loss, 100.0 * hits / BATCH);
   for (int k = 0; k < LAYERS - 1; k++)
-    printf("| %5.3f %4llu %8.3f ", y[k].correlation.mean_abs, (unsigned long long)y[k].health.dead, dy[k].profile.l2_norm);
+    printf("| %5.3f %4llu %8.3f ", y[k].correlation.mean_abs, (unsigned long long)y[k].health.dead,
+           dy[k].profile.l2_norm);
   printf("\n");
 }
 
@@ -361,12 +364,18 @@ int main(int argc, char **argv) {
   float rate = 0.05f;
   for (int k = 1; k < argc; k++) {
     const char *value = k + 1 < argc ? argv[k + 1] : NULL;
-    if (!strcmp(argv[k], "--epochs")) epochs = (int)number(argv[k++], value, 0, 10000);
-    else if (!strcmp(argv[k], "--every")) every = (int)number(argv[k++], value, 0, 1e6);
-    else if (!strcmp(argv[k], "--rate")) rate = (float)number(argv[k++], value, 0, 100);
-    else if (!strcmp(argv[k], "--dump") && value) folder = argv[++k];
-    else if (argv[k][0] == '-') die(argv[k], "usage: digits [--epochs E] [--every K] [--rate R] [--dump DIR] [DATA]");
-    else path = argv[k];
+    if (!strcmp(argv[k], "--epochs"))
+      epochs = (int)number(argv[k++], value, 0, 10000);
+    else if (!strcmp(argv[k], "--every"))
+      every = (int)number(argv[k++], value, 0, 1e6);
+    else if (!strcmp(argv[k], "--rate"))
+      rate = (float)number(argv[k++], value, 0, 100);
+    else if (!strcmp(argv[k], "--dump") && value)
+      folder = argv[++k];
+    else if (argv[k][0] == '-')
+      die(argv[k], "usage: digits [--epochs E] [--every K] [--rate R] [--dump DIR] [DATA]");
+    else
+      path = argv[k];
   }
   data d = load(path);
   make_network();

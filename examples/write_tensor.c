@@ -73,7 +73,9 @@ int write_npy(const char *path, const named_tensor *named) {
                       named->stored == ACTSCOPE_FLOAT32 ? "<f4" : "<f2");
   for (int d = 0; d < t->ndim; d++)
     used += snprintf(header + used, sizeof header - used, "%lld%s", (long long)t->shape[d],
-                     t->ndim == 1 ? "," : d + 1 < t->ndim ? ", " : "");
+                     t->ndim == 1      ? ","
+                     : d + 1 < t->ndim ? ", "
+                                       : "");
   used += snprintf(header + used, sizeof header - used, "), }");
   while ((10 + used + 1) % 64) header[used++] = ' ';
   header[used++] = '\n';
@@ -103,7 +105,9 @@ int write_safetensors(const char *path, const named_tensor *tensors, int count) 
       return -1;
     }
     fprintf(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", tensors[i].name,
-            stored == ACTSCOPE_FLOAT32 ? "F32" : stored == ACTSCOPE_FLOAT16 ? "F16" : "BF16");
+            stored == ACTSCOPE_FLOAT32   ? "F32"
+            : stored == ACTSCOPE_FLOAT16 ? "F16"
+                                         : "BF16");
     for (int d = 0; d < t->ndim; d++) fprintf(text, "%s%lld", d ? "," : "", (long long)t->shape[d]);
     unsigned long long end = place + (unsigned long long)elements(t) * actscope_dtype_size(stored);
     fprintf(text, "],\"data_offsets\":[%llu,%llu]}", place, end);
