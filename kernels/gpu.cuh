@@ -99,24 +99,28 @@ __device__ __forceinline__ T warp_sum(T v) {
   return v;
 }
 
-// Sums of K values over a block of kThreads in a fixed order; the same in every thread. `shared` holds K * kThreads/32
-// values; it may be written again after the next barrier.
+// Sums of K values over a block of kThreads in a fixed order; the same in every thread. `shared` holds
+// K * (kThreads / 32 + 1) values and may be written again after the next barrier.
 template <int kThreads, int K, class T>
 __device__ __forceinline__ void block_sum(T (&v)[K], T *shared) {
   constexpr int kWarps = kThreads / 32;
+  static_assert(K <= kThreads, "one thread adds up one value");
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int k = 0; k < K; ++k) {
-    v[k] = warp_sum(v[k]);
-    if (lane == 0) shared[k * kWarps + warp] = v[k];
+    T sum = warp_sum(v[k]);
+    if (lane == 0) shared[k * kWarps + warp] = sum;
+  }
+  __syncthreads();
+  if (threadIdx.x < K) {
+    const T *part = shared + threadIdx.x * kWarps;
+    T total = part[0];
+    for (int w = 1; w < kWarps; ++w) total += part[w];
+    shared[K * kWarps + threadIdx.x] = total;
   }
   __syncthreads();
 #pragma unroll
-  for (int k = 0; k < K; ++k) {
-    T total = shared[k * kWarps];
-    for (int w = 1; w < kWarps; ++w) total += shared[k * kWarps + w];
-    v[k] = total;
-  }
+  for (int k = 0; k < K; ++k) v[k] = shared[K * kWarps + k];
 }
 
 // ---- Asynchronous copies, global to shared -----------------------------------------------------------------------------

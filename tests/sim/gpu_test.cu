@@ -21,7 +21,7 @@ __global__ void product(const uint16_t *a, const uint16_t *b, float *d, bool tra
   for (int e = 0; e < 4; ++e) d[(lane / 4 + e / 2 * 8) * 8 + lane % 4 * 2 + e % 2] = c[e];
 }
 __global__ void __launch_bounds__(96) sums(const double *in, double *out) {
-  __shared__ double shared[2 * 3];
+  __shared__ double shared[2 * 4];
   double v[2] = {in[threadIdx.x], 2 * in[threadIdx.x]};
   block_sum<96>(v, shared);
   out[2 * threadIdx.x] = v[0], out[2 * threadIdx.x + 1] = v[1];

@@ -1,0 +1,22 @@
+/* tuning.h - every number of the kernels that was chosen for speed, in one place, with what it stands on.
+ *
+ * None of them has been measured on a device yet: each is the outcome of the arithmetic beside it. A change belongs here
+ * together with what it gained, on which GPU and when. */
+#ifndef ACTSCOPE_KERNELS_TUNING_H
+#define ACTSCOPE_KERNELS_TUNING_H
+
+/* ---- profile.cu --------------------------------------------------------------------------------------------------------
+ * 512 threads with 8 loads of 16 bytes each under way are 64 KiB a block: 4.3 TB/s over 132 multiprocessors is 33 bytes a
+ * nanosecond each, so 64 KiB covers 2 microseconds of latency with one block. 512 threads may use 128 registers. */
+#define TUNE_PROFILE_THREADS 512
+#define TUNE_PROFILE_BATCH 8     /* 16-byte loads of a thread under way at once */
+/* Shared counters are 16 bits wide, two to a word: all 65,536 of them take 128 KiB, which sm_80 (163 KiB), sm_90 and
+ * sm_100 (227 KiB) have, one block each. Where there is less (sm_86, sm_89, sm_120: 99 KiB), a window of 32,768. */
+#define TUNE_PROFILE_WINDOW 32768
+/* Counters are emptied of their upper halves at least this often: 32,767 + 32,768 still fits 16 bits. Not a matter of
+ * speed: a larger number miscounts. */
+#define TUNE_PROFILE_SWEEP 32768
+/* The sketch stands in shared memory up to 2^14 words (64 KiB); wider ones are updated in the L2 cache. */
+#define TUNE_SKETCH_SHARED_BITS 14
+
+#endif
