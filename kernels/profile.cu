@@ -188,6 +188,7 @@ struct Wide {
   using W = typename Word<T::kSize>::type;
   using Real = decltype(as_value(W()));
   static constexpr bool kSharedCounters = kHistogram && kType == ACTSCOPE_FLOAT32;
+  static constexpr bool kCountersKnowSigns = kSharedCounters && kFull;  // all elements but zeros pass through them
 
   const cuda_profile_table &table;
   const cuda_profile_layer &layer;
@@ -283,7 +284,7 @@ struct Wide {
           abs += fabsf(x);
           if (x != 0) log = fmaf(fabsf(x), fast_log2_abs(x), log);
           else ++zero;
-          if (!kSharedCounters) negative += x < 0;
+          if (!kCountersKnowSigns) negative += x < 0;
         }
       }
       // Infinite or NaN where any element, logarithm or power was.
@@ -416,7 +417,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
     auto spill = [&](uint32_t place, uint32_t n) {
       uint32_t key = Place<kType, kFull>::key(place);
       count_global(layer.histogram, 65536, part.wide, key, n);
-      if (key > 0x8000u && key < 0xFF80u) negatives += n;
+      if (key >= 0x8000u && key < 0xFF80u) negatives += n;  // no zeros among them
     };
     uint64_t rest = holds_first ? layer.elements - layer.vectors * T::kVector : 0;  // around the vectors
     while (u < stop || rest > 0) {
@@ -464,7 +465,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
       m.abs_sum = part.seen.abs, m.abs_log_sum = part.seen.log * 0.69314718055994530942;
       // The counters know the negatives of what went through them, subnormals included.
       m.zero = part.seen.zero, m.subnormal = part.seen.subnormal;
-      m.negative = kSharedCounters ? negatives : part.seen.negative;
+      m.negative = Part::kCountersKnowSigns ? negatives : part.seen.negative;
       if (tid == 0) m.nan = specials.nan, m.positive_inf = specials.positive_inf, m.negative_inf = specials.negative_inf;
     } else {
       m.zero = part.seen.zero;

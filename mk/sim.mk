@@ -6,6 +6,8 @@ SIM_CPP   := tests/sim/main.cpp
 SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
 SIM_SEEDS := 0 1 7
+# The oracle and the core's C functions, as the unit tests have them.
+SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
 
 SIM_FLAGS_plain :=
 SIM_FLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -28,7 +30,7 @@ $(B)/sim/$(1)/%.o: %.cpp mk/sim.mk
 $(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(B)/sim/$(1)/simt.o
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread
-$(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(SIM_CPP:%.cpp=$(B)/sim/$(1)/%.o) $(B)/sim/$(1)/simt.o
+$(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(SIM_CPP:%.cpp=$(B)/sim/$(1)/%.o) $(B)/sim/$(1)/simt.o $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
 endef

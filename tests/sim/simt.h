@@ -28,7 +28,6 @@
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __grid_constant__
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
