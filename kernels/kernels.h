@@ -60,6 +60,69 @@ int actscope_cuda_profile_scratch(actscope_dtype dtype, uint32_t statistics, int
 int actscope_cuda_profile(const struct cuda_profile_table *table, void *scratch, unsigned *counters,
                           struct CUstream_st *stream);
 
+/* ---- Layers of the stages that look at features ----------------------------------------------------------------------
+ * Filled by actscope_cuda_layers_add from a view; the caller then sets the pointers of the stages it will run. */
+#define CUDA_LAYERS 48
+#define CUDA_AXES 160
+struct cuda_features { /* of a layer: what select found */
+  uint64_t valid, constant, nonfinite, dead;
+};
+struct cuda_layer {
+  const void *data;
+  uint64_t samples, features;
+  int32_t dtype, features_adjacent;      /* neighbours in memory: features, else samples */
+  int16_t sample_axis, sample_dims, feature_axis, feature_dims; /* in the table */
+  /* columns, select */
+  struct column *columns;                /* features states */
+  struct cuda_features *features_out;
+  uint32_t *list;                        /* features entries: position in the pairs' order -> feature */
+  uint32_t *order;                       /* the same size, scratch; only for sampled layers */
+  uint64_t pairs_wanted, seed;           /* 0: every pair; else the first so many in shuffled order */
+  /* standardise: rows first_row .. first_row + rows - 1 of the order, all of them unless the caller narrows it */
+  uint64_t first_row, rows;
+  uint16_t *z_hi, *z_lo;                 /* rows x pitch of binary16; z_lo NULL: one product */
+  float *weight;                         /* rows */
+  uint32_t pitch;                        /* actscope_cuda_pitch(samples) */
+  /* correlation: pairs between the rows above and, unless other_hi is NULL, those of a second strip */
+  uint32_t functionals;                  /* ACTSCOPE_PAIRS_... */
+  uint64_t other_first, other_rows;
+  const uint16_t *other_hi, *other_lo;
+  const float *other_weight;
+  struct pairs *pairs;                   /* added to */
+  /* gram */
+  float *gram;                           /* samples x samples; NULL where only the norm is asked for */
+  double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
+  /* set at each launch */
+  uint32_t first_block, first_counter;
+  uint64_t first_partial;
+};
+struct cuda_layers {
+  int32_t layers, axes;
+  struct cuda_layer layer[CUDA_LAYERS];
+  struct view_axis axis[CUDA_AXES];
+};
+void actscope_cuda_layers_begin(struct cuda_layers *layers);
+/* NULL when the table is full. features must be below 2^32. */
+struct cuda_layer *actscope_cuda_layers_add(struct cuda_layers *layers, const struct view *v);
+uint32_t actscope_cuda_pitch(uint64_t samples); /* binary16 values between two rows of z */
+
+/* ---- standardise.cu: columns, then select, then standardise -------------------------------------------------------- */
+/* Scratch and counter words that columns and standardise need for this table. */
+void actscope_cuda_standardise_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
+int actscope_cuda_columns(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+int actscope_cuda_select(const struct cuda_layers *layers, struct CUstream_st *stream);
+int actscope_cuda_standardise(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+
+/* ---- correlation.cu: |r| over the pairs of all layers, into layer.pairs ---------------------------------------------
+ * Layers of one launch are computed in the precision of the finest (z_lo not NULL in any: three products for those that
+ * have it). layer.pairs->count stays 0: it is min(pairs_wanted, all) and known from `valid`. */
+int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream);
+
+/* ---- gram.cu: the samples' side of all layers, for samples <= valid features; the features' side has
+ * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */
+void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
+int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -77,12 +77,12 @@ __device__ __forceinline__ void count_global(uint32_t *histogram, uint32_t bins,
 template <actscope_dtype kType, bool kFull>
 struct Place {
   static constexpr uint32_t kWindow = kFull ? 65536 : TUNE_PROFILE_WINDOW;
-  static constexpr uint32_t kBase = kType == ACTSCOPE_FLOAT16 ? 0x1000 : 0x2000;
+  static __device__ __forceinline__ uint32_t base() { return kType == ACTSCOPE_FLOAT16 ? 0x1000u : 0x2000u; }
   static __device__ __forceinline__ uint32_t of(uint32_t key) {
-    return kFull ? key : (((key & 0x7FFFu) - kBase) << 1 | key >> 15);
+    return kFull ? key : (((key & 0x7FFFu) - base()) << 1 | key >> 15);
   }
   static __device__ __forceinline__ uint32_t key(uint32_t place) {
-    return kFull ? place : (place >> 1) + kBase + (place << 15 & 0x8000u);
+    return kFull ? place : (place >> 1) + base() + (place << 15 & 0x8000u);
   }
 };
 
@@ -294,10 +294,9 @@ struct Wide {
       seen.min = low, seen.max = high;
       seen.zero += zero, seen.negative += negative;
     }
-    if (!kHistogram && !kSketch) return true;
 #pragma unroll
     for (int k = 0; k < kBatch; ++k) {
-      if (!kAll && k >= vectors) break;
+      if ((!kHistogram && !kSketch) || (!kAll && k >= vectors)) break;
       const uint32_t w[4] = {q[k].x, q[k].y, q[k].z, q[k].w};
 #pragma unroll
       for (int e = 0; e < 4; ++e) {

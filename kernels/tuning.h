@@ -19,4 +19,25 @@
 /* The sketch stands in shared memory up to 2^14 words (64 KiB); wider ones are updated in the L2 cache. */
 #define TUNE_SKETCH_SHARED_BITS 14
 
+/* ---- standardise.cu ----------------------------------------------------------------------------------------------------
+ * 256 threads: 32 features by 8 samples where features lie side by side, 8 by 32 where samples do, so that a warp reads
+ * 32 neighbours. Samples are cut so that a layer makes about a thousand blocks, each with at least 256 samples. */
+#define TUNE_COLUMNS_SLICE 256
+#define TUNE_COLUMNS_BLOCKS 1024
+
+/* ---- correlation.cu ----------------------------------------------------------------------------------------------------
+ * Samples in one stage of the pipeline, and stages. A row of 32 samples is padded to 80 bytes: eight rows then start in
+ * eight different groups of four banks, and ldmatrix reads them without conflict. One product: 20 KiB a stage, four
+ * stages, two blocks a multiprocessor; three products: 40 KiB, three stages, one block. */
+#define TUNE_PAIRS_STEP 32
+#define TUNE_PAIRS_STAGES_ONE 4
+#define TUNE_PAIRS_STAGES_THREE 3
+/* Samples between two additions of the tensor core's accumulators to ordinary float32 registers. Not a matter of speed:
+ * tensor cores of sm_90 truncate as they add, and more samples lose digits (256 to 512 keep |r| within 4e-6). */
+#define TUNE_PAIRS_PROMOTE 512
+
+/* ---- gram.cu ------------------------------------------------------------------------------------------------------------
+ * Blocks that share one tile of the Gram matrix, each over its part of the features, at most. Each leaves 64 KiB. */
+#define TUNE_GRAM_SPLITS 32
+
 #endif

@@ -1,0 +1,319 @@
+// correlation.cu - functionals of |r| over pairs of features, without the matrix: a tile's products die in registers.
+//
+// Contents   the schedule of tiles · loading · the product · the epilogue · the kernel · entry points
+//
+// Layout     z is features by samples, a feature a row of binary16 (standardise.cu). A block of 256 threads multiplies 128
+//            rows by 128 rows: 8 warps as 2 x 4, each 64 x 32 outputs in 64 registers a thread; 32 samples a step come
+//            through a ring of stages filled by cp.async. At N = 128 a tile is 4.2 MFLOP for 64 KiB read: 64 FLOP a byte
+//            from the L2 cache, which holds z at the sizes that matter (2 MiB at [128, 8192]).
+// Precision  Three products: z = hi + lo 2^-11, and hi hi + (hi lo + lo hi) 2^-11 is good to 5e-7 in r. The second sum has
+//            accumulators of its own, so that 2^-11 is applied once. Beyond TUNE_PAIRS_PROMOTE samples the accumulators
+//            are added to float32 registers now and then, because tensor cores truncate as they add.
+// Schedule   Tiles follow the circulant order of the pairs: tile row I meets tile row I + t mod T for t = 0 .. T/2, which
+//            takes every unordered pair of tiles once and gives every row panel equal work, for odd and even T. Blocks
+//            take tiles b, b + G, ... of all layers in turn; T follows from the number of valid features, which only the
+//            device knows. Sampled layers visit t = 0 .. the band of the first M pairs, and mask single pairs.
+// Sums       A thread's sum over its 64 outputs of a tile is rounded once to 2^-40 and added as an integer: which outputs a
+//            thread has depends on the tile alone, so the total has the same bits on any grid. The maximum is an atomicMax
+//            on the bits of |r|, which order as the values do.
+// Epilogue   an output costs 2 weights, |r|, r^2, maximum (5 lane-instructions); the thresholds only where a thread's maximum
+//            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads.
+#include "gpu.cuh"
+#include "kernels.h"
+#include "tuning.h"
+
+namespace {
+constexpr int kThreads = 256, kTile = 128, kStep = TUNE_PAIRS_STEP, kPad = kStep + 8;
+constexpr int kTileHalves = kTile * kPad;  // of one operand of one stage
+
+// ---- The schedule of tiles -------------------------------------------------------------------------------------------
+// What a layer's pairs are, once the number of valid features is known. Rows are positions in the pairs' order.
+struct Work {
+  uint64_t valid, pairs;         // pairs: how many of the circulant order are looked at
+  uint64_t first[2], rows[2];    // of the two strips, cut to the valid ones
+  uint32_t tiles[2];             // tile rows
+  uint64_t count;                // tiles
+  bool sampled, strips;
+};
+__device__ __forceinline__ Work work_of(const cuda_layer &layer) {
+  Work w;
+  w.valid = layer.features_out->valid;
+  const uint64_t total = pairs_total(w.valid);
+  w.sampled = layer.pairs_wanted != 0 && layer.pairs_wanted < total;
+  w.pairs = w.sampled ? layer.pairs_wanted : total;
+  w.strips = layer.other_hi != nullptr;
+  w.first[0] = layer.first_row, w.rows[0] = layer.rows;
+  w.first[1] = w.strips ? layer.other_first : layer.first_row, w.rows[1] = w.strips ? layer.other_rows : layer.rows;
+  for (int s = 0; s < 2; ++s) {
+    const uint64_t left = w.first[s] < w.valid ? w.valid - w.first[s] : 0;
+    if (w.rows[s] > left) w.rows[s] = left;
+    w.tiles[s] = (uint32_t)((w.rows[s] + kTile - 1) / kTile);
+  }
+  const uint64_t t = w.tiles[0];
+  if (w.strips) {
+    w.count = t * w.tiles[1];
+  } else if (w.sampled && w.rows[0] == w.valid) {
+    // Distances j - i up to far; a wrapped distance can reach one tile further, for the last tile may be short.
+    const uint64_t far = (w.pairs + w.valid - 1) / w.valid, reach = (far + kTile - 2) / kTile + 1;
+    w.count = t * ((reach < t - 1 ? reach : t - 1) + 1);
+  } else if (w.sampled) {
+    w.count = t * t;  // one strip of several: any pair in it may belong to the band
+  } else {
+    w.count = t * (t + 1) / 2;
+  }
+  return w;
+}
+__device__ __forceinline__ void tile_of(const Work &w, uint64_t k, uint32_t *i, uint32_t *j) {
+  const uint64_t t = w.tiles[0];
+  *i = (uint32_t)(k % t);
+  if (w.strips) *j = (uint32_t)(k / t);
+  else *j = (uint32_t)((k % t + k / t) % t);
+}
+// Whether the pair of positions (i, j), in this order, is among the first w.pairs of the circulant order.
+__device__ __forceinline__ bool in_band(const Work &w, uint64_t i, uint64_t j) {
+  const uint64_t distance = j > i ? j - i : j + w.valid - i;
+  return j != i && (distance - 1) * w.valid + i < w.pairs;
+}
+
+// ---- Loading ---------------------------------------------------------------------------------------------------------
+// 128 rows by kStep samples from row0 and s0 on; rows beyond `rows` are zeros.
+__device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, uint64_t row0, uint64_t rows, uint32_t pitch, uint32_t s0) {
+#pragma unroll
+  for (int i = (int)threadIdx.x; i < kTile * kStep / 8; i += kThreads) {
+    const int row = i / (kStep / 8), s = i % (kStep / 8) * 8;
+    uint16_t *to = shared + row * kPad + s;
+    if (row0 + (uint64_t)row < rows) cp_async16(to, z + (row0 + (uint64_t)row) * pitch + s0 + (uint32_t)s);
+    else *reinterpret_cast<uint4 *>(to) = make_uint4(0, 0, 0, 0);
+  }
+}
+
+// ---- The kernel ------------------------------------------------------------------------------------------------------
+struct Totals {  // a thread's
+  struct pairs_sum abs, square;
+  float max;
+  uint64_t above[ACTSCOPE_THRESHOLD_COUNT];
+};
+template <bool kThree> constexpr int stages() { return kThree ? TUNE_PAIRS_STAGES_THREE : TUNE_PAIRS_STAGES_ONE; }
+template <bool kThree> constexpr size_t shared_bytes(bool counts) {
+  return (size_t)stages<kThree>() * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
+}
+
+template <bool kThree, bool kPromote, bool kCounts>
+__global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
+  constexpr int kStages = stages<kThree>(), kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
+  uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
+  uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]
+  const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
+  const int row_w = warp / 4 * 64, col_w = warp % 4 * 32;
+
+  uint64_t before = 0;  // tiles of earlier layers, modulo the grid
+  for (int l = 0; l < t.layers; ++l) {
+    const cuda_layer &layer = t.layer[l];
+    const Work w = work_of(layer);
+    const uint64_t mine = (blockIdx.x + gridDim.x - before % gridDim.x) % gridDim.x;
+    before += w.count;
+    if (mine >= w.count) continue;
+    const uint32_t steps = layer.pitch / kStep;
+    const uint16_t *hi[2] = {layer.z_hi, w.strips ? layer.other_hi : layer.z_hi};
+    const uint16_t *lo[2] = {layer.z_lo, w.strips ? layer.other_lo : layer.z_lo};
+    const float *weight[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
+    const bool three = kThree && layer.z_lo != nullptr;
+
+    Totals totals = {};
+    uint32_t held = 0;  // tiles whose counts the private counters hold
+    if (kCounts)
+      for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) bins[k * kThreads + tid] = 0;
+    auto empty_bins = [&] {  // a warp adds up the counters of all threads, two bins a lane
+      __syncthreads();
+      for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {
+        uint32_t sum = 0;
+        for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
+        sum = warp_sum(sum);
+        if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k], (unsigned long long)sum);
+      }
+      __syncthreads();
+    };
+
+    for (uint64_t k = mine; k < w.count; k += gridDim.x) {
+      uint32_t ti, tj;
+      tile_of(w, k, &ti, &tj);
+      const uint64_t i0 = (uint64_t)ti * kTile, j0 = (uint64_t)tj * kTile;
+      auto load = [&](uint32_t s) {
+        if (s < steps) {
+          uint16_t *stage = shared + (int)(s % kStages) * kOperands * kTileHalves;
+          load_panel(stage, hi[0], i0, w.rows[0], layer.pitch, s * kStep);
+          load_panel(stage + kTileHalves, hi[1], j0, w.rows[1], layer.pitch, s * kStep);
+          if (three) {
+            load_panel(stage + 2 * kTileHalves, lo[0], i0, w.rows[0], layer.pitch, s * kStep);
+            load_panel(stage + 3 * kTileHalves, lo[1], j0, w.rows[1], layer.pitch, s * kStep);
+          }
+        }
+        cp_async_commit();
+      };
+
+      // The product.
+      float acc[4][4][4] = {}, small[kThree ? 4 : 1][4][4] = {}, total[kPromote ? 4 : 1][4][4] = {};
+      for (int s = 0; s < kStages - 1; ++s) load((uint32_t)s);
+      for (uint32_t s = 0; s < steps; ++s) {
+        cp_async_wait<kStages - 2>();
+        __syncthreads();
+        load(s + kStages - 1);
+        const uint16_t *a = shared + (int)(s % kStages) * kOperands * kTileHalves, *b = a + kTileHalves;
+#pragma unroll
+        for (int x = 0; x < kStep; x += 16) {
+          const int a_at = (row_w + lane % 16) * kPad + x + lane / 16 * 8;
+          const int b_at = (col_w + lane / 16 * 8 + lane % 8) * kPad + x + lane / 8 % 2 * 8;
+          uint32_t bh[2][4], bl[kThree ? 2 : 1][4];
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            ldmatrix_x4<false>(bh[j], b + b_at + j * 16 * kPad);
+            if (kThree && three) ldmatrix_x4<false>(bl[kThree ? j : 0], b + 2 * kTileHalves + b_at + j * 16 * kPad);
+          }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            uint32_t ah[4], al[4];
+            ldmatrix_x4<false>(ah, a + a_at + i * 16 * kPad);
+#pragma unroll
+            for (int j = 0; j < 4; ++j) mma_f16(acc[i][j], ah, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
+            if (kThree && three) {
+              ldmatrix_x4<false>(al, a + 2 * kTileHalves + a_at + i * 16 * kPad);
+#pragma unroll
+              for (int j = 0; j < 4; ++j) {
+                mma_f16(small[kThree ? i : 0][j], ah, bl[kThree ? j / 2 : 0][j % 2 * 2], bl[kThree ? j / 2 : 0][j % 2 * 2 + 1]);
+                mma_f16(small[kThree ? i : 0][j], al, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
+              }
+            }
+          }
+        }
+        if (kPromote && (s + 1) % (TUNE_PAIRS_PROMOTE / kStep) == 0) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+              for (int e = 0; e < 4; ++e) total[kPromote ? i : 0][j][e] += acc[i][j][e], acc[i][j][e] = 0;
+        }
+      }
+
+      // The epilogue. Output (i, j, e) of a lane is row lane / 4 + 8 (e / 2), column lane % 4 * 2 + e % 2 of its 16 x 8.
+      const bool whole = i0 + kTile <= w.rows[0] && j0 + kTile <= w.rows[1];
+      const bool diagonal = !w.strips && ti == tj;
+      const bool plain = whole && !diagonal && !w.sampled;
+      float sum = 0, square = 0, high = 0;
+      float wj[4][2];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
+          wj[j][e] = col < w.rows[1] ? __ldg(weight[1] + col) : 0;
+        }
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const uint64_t row = i0 + (uint64_t)(row_w + i * 16 + h * 8 + lane / 4);
+          const float wi = row < w.rows[0] ? __ldg(weight[0] + row) : 0;
+#pragma unroll
+          for (int j = 0; j < 4; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+              float r = acc[i][j][h * 2 + e];
+              if (kPromote) r += total[kPromote ? i : 0][j][h * 2 + e];
+              if (kThree) r = fmaf(small[kThree ? i : 0][j][h * 2 + e], 4.8828125e-4f, r);
+              r = fminf(fabsf(r * wi * wj[j][e]), 1.0f);
+              bool seen = true;
+              if (!plain) {
+                const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
+                seen = row < w.rows[0] && col < w.rows[1];
+                if (w.sampled)
+                  seen = seen && (in_band(w, w.first[0] + row, w.first[1] + col) ||
+                                  (w.strips && in_band(w, w.first[1] + col, w.first[0] + row)));
+                else if (diagonal)
+                  seen = seen && row < col;
+                if (!seen) r = 0;
+              }
+              sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
+              acc[i][j][h * 2 + e] = r;
+              if (kCounts && seen) {
+                const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
+                bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
+              }
+            }
+        }
+      pairs_add(&totals.abs, pairs_fixed((double)sum));
+      pairs_add(&totals.square, pairs_fixed((double)square));
+      totals.max = fmaxf(totals.max, high);
+      if (kCounts && high > 0.5f) {  // the least threshold; what was left out is 0
+        const float threshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
+#pragma unroll
+        for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
+          uint32_t n = 0;
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+#pragma unroll
+              for (int e = 0; e < 4; ++e) n += acc[i][j][e] > threshold[h];
+          totals.above[h] += n;
+        }
+      }
+      cp_async_wait<0>();
+      __syncthreads();  // the ring is free for the next tile
+      if (kCounts && ++held == 1000) empty_bins(), held = 0;  // 64 a tile: 16 bits hold 1023 tiles
+    }
+
+    // The block's totals into the layer's state: integers, in any order.
+    if (kCounts) empty_bins();
+    unsigned long long sums[4] = {totals.abs.low, totals.abs.high, totals.square.low, totals.square.high};
+    unsigned long long *to[4] = {(unsigned long long *)&layer.pairs->abs.low, (unsigned long long *)&layer.pairs->abs.high,
+                                 (unsigned long long *)&layer.pairs->square.low, (unsigned long long *)&layer.pairs->square.high};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const unsigned long long sum = warp_sum(sums[k]);
+      if (lane == 0) atomicAdd(to[k], sum);
+    }
+#pragma unroll
+    for (int h = 0; kCounts && h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
+      const unsigned long long sum = warp_sum((unsigned long long)totals.above[h]);
+      if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->above[h], sum);
+    }
+    float high = totals.max;
+    for (int d = 16; d > 0; d >>= 1) high = fmaxf(high, __shfl_xor_sync(kFullMask, high, d));
+    if (lane == 0) atomicMax(&layer.pairs->max_bits, core_bits32(high));
+  }
+}
+
+// ---- Launching -------------------------------------------------------------------------------------------------------
+template <bool kThree, bool kPromote, bool kCounts>
+cudaError_t launch(const cuda_layers &t, uint64_t tiles, cudaStream_t stream) {
+  unsigned blocks;
+  const size_t bytes = shared_bytes<kThree>(kCounts);
+  cudaError_t e = gpu_resident_blocks(correlation_kernel<kThree, kPromote, kCounts>, kThreads, bytes, tiles, &blocks);
+  if (e != cudaSuccess) return e;
+  return gpu_launch(correlation_kernel<kThree, kPromote, kCounts>, dim3(blocks), dim3(kThreads), bytes, stream, t);
+}
+}  // namespace
+
+extern "C" int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream) {
+  bool three = false, promote = false, counts = false;
+  uint64_t tiles = 0;
+  for (int l = 0; l < layers->layers; ++l) {
+    const cuda_layer &layer = layers->layer[l];
+    three |= layer.z_lo != nullptr, promote |= layer.pitch > TUNE_PAIRS_PROMOTE, counts |= layer.functionals != 0;
+    const uint64_t a = (layer.rows + kTile - 1) / kTile, b = layer.other_hi ? (layer.other_rows + kTile - 1) / kTile : a;
+    tiles += a * b;
+  }
+  if (layers->layers == 0) return (int)cudaSuccess;
+  const cuda_layers &t = *layers;
+  switch (three * 4 + promote * 2 + counts) {
+    case 0: return (int)launch<false, false, false>(t, tiles, stream);
+    case 1: return (int)launch<false, false, true>(t, tiles, stream);
+    case 2: return (int)launch<false, true, false>(t, tiles, stream);
+    case 3: return (int)launch<false, true, true>(t, tiles, stream);
+    case 4: return (int)launch<true, false, false>(t, tiles, stream);
+    case 5: return (int)launch<true, false, true>(t, tiles, stream);
+    case 6: return (int)launch<true, true, false>(t, tiles, stream);
+    default: return (int)launch<true, true, true>(t, tiles, stream);
+  }
+}

@@ -1,0 +1,322 @@
+// features_test.cu - columns, select, standardise, correlation and gram against the oracle.
+#include <memory>
+
+#include "gpu.cuh"
+#include "kernels.h"
+#include "reference/data.h"
+#include "reference/reference.h"
+#include "test.h"
+
+namespace {
+struct Case {
+  data_kind kind;
+  actscope_dtype dtype;
+  uint64_t samples, features;
+  data_layout layout;
+  uint64_t pairs;  // 0: all
+  bool three;
+  uint32_t functionals;
+};
+
+struct Subject {  // a layer with all its device memory
+  Case what;
+  laid_out tensor;
+  actscope_tensor shaped;       // as tensor, or [a, features, b] for channels
+  int64_t shape[3], strides[3];
+  int channels = 0;
+  view v;
+  ref_matrix matrix;
+  cuda_layer *layer = nullptr;
+  std::unique_ptr<Device<column>> columns;
+  std::unique_ptr<Device<uint32_t>> list, order;
+  std::unique_ptr<Device<uint16_t>> hi, lo;
+  std::unique_ptr<Device<float>> weight, gram;
+  Device<cuda_features> counts{1};
+  Device<pairs> state{1};
+  Device<double> frobenius{1};
+
+  explicit Subject(const Case &c, int parts = 0) : what(c) {
+    std::vector<double> x(c.samples * c.features + 1);
+    if (parts == 0) {
+      data_fill(c.kind, 7, c.dtype, x.data(), c.samples, c.features);
+      data_lay_out(&tensor, x.data(), c.dtype, c.samples, c.features, c.layout);
+      shaped = tensor.tensor;
+    } else {  // [samples / parts, features, parts]: channels
+      const uint64_t outer = c.samples / (uint64_t)parts;
+      data_fill(c.kind, 7, c.dtype, x.data(), outer, c.features * (uint64_t)parts);
+      data_lay_out(&tensor, x.data(), c.dtype, outer, c.features * (uint64_t)parts, LAYOUT_ROWS);
+      shaped = tensor.tensor;
+      shape[0] = (int64_t)outer, shape[1] = (int64_t)c.features, shape[2] = parts;
+      shaped.ndim = 3, shaped.shape = shape, shaped.strides = nullptr;
+      channels = 1;
+    }
+    view_init(&v, &shaped, channels);
+    ref_matrix_load(&matrix, &shaped, channels);
+    const uint64_t n = v.samples, d = v.features, z = d * actscope_cuda_pitch(n);
+    columns = std::make_unique<Device<column>>(d);
+    list = std::make_unique<Device<uint32_t>>(d), order = std::make_unique<Device<uint32_t>>(d);
+    hi = std::make_unique<Device<uint16_t>>(z), lo = std::make_unique<Device<uint16_t>>(what.three ? z : 0);
+    weight = std::make_unique<Device<float>>(d), gram = std::make_unique<Device<float>>(n * n);
+    state.zero();
+  }
+  ~Subject() {
+    SHAPE("%s", name().c_str());
+    CHECK(guard_damage(&tensor.memory) == 0);
+    ref_matrix_free(&matrix), data_free(&tensor);
+  }
+  std::string name() const {
+    char text[200];
+    snprintf(text, sizeof text, "%s %s %s %llux%llu%s %llu pairs, %s", data_kind_name(what.kind), data_dtype_name(what.dtype),
+             data_layout_name(what.layout), (unsigned long long)v.samples, (unsigned long long)v.features, channels ? " channels" : "",
+             (unsigned long long)what.pairs, what.three ? "three products" : "one product");
+    return text;
+  }
+  void add(cuda_layers *t) {
+    layer = actscope_cuda_layers_add(t, &v);
+    CHECK(layer != nullptr);
+    layer->columns = columns->p, layer->features_out = counts.p, layer->list = list->p, layer->order = order->p;
+    layer->pairs_wanted = what.pairs, layer->seed = 99;
+    layer->z_hi = hi->p, layer->z_lo = what.three ? lo->p : nullptr, layer->weight = weight->p;
+    layer->functionals = what.functionals, layer->pairs = state.p;
+    layer->gram = gram->p, layer->frobenius_square = frobenius.p;
+  }
+  std::vector<uint64_t> valid() const {
+    std::vector<uint64_t> f(v.features + 1);
+    f.resize(ref_valid_features(&matrix, f.data()));
+    return f;
+  }
+
+  void check_columns() {
+    SHAPE("%s", name().c_str());
+    const double n = double(v.samples);
+    compare c;
+    compare_begin(&c, "%s", name().c_str());
+    for (uint64_t f = 0; f < v.features; ++f) {
+      long double sum = 0, m2 = 0;
+      double low = INFINITY, high = -INFINITY, top = -1;
+      bool bad = false;
+      for (uint64_t s = 0; s < v.samples; ++s) {
+        double x = matrix.x[s * v.features + f];
+        bad |= !core_finite(x), sum += x;
+        low = x < low ? x : low, high = x > high ? x : high, top = std::fabs(x) > top ? std::fabs(x) : top;
+      }
+      const column got = (*columns)[f];
+      compare_value(&c, "min", got.min, bad ? NAN : low, 0, 0);
+      compare_value(&c, "max", got.max, bad ? top : high, 0, 0);
+      if (bad || v.samples == 0) continue;
+      const long double mean = sum / n;
+      for (uint64_t s = 0; s < v.samples; ++s) m2 += (matrix.x[s * v.features + f] - mean) * (matrix.x[s * v.features + f] - mean);
+      compare_value(&c, "mean", got.mean, double(mean), 1e-15 * (high - low), 1e-15);
+      compare_value(&c, "m2", got.m2, double(m2), low == high ? 1e-30 * (1 + low * low) * n : 0, 1e-10);
+    }
+    actscope_health health;
+    ref_health(&matrix, &health);
+    compare_count(&c, "constant", counts[0].constant, health.constant);
+    compare_count(&c, "nonfinite", counts[0].nonfinite, health.nonfinite);
+    compare_count(&c, "dead", counts[0].dead, health.dead);
+    const auto list_want = valid();
+    compare_count(&c, "valid", counts[0].valid, list_want.size());
+    random_permutation shuffle;
+    if (!list_want.empty()) random_permutation_init(&shuffle, list_want.size(), 99, 0);
+    for (uint64_t k = 0; k < list_want.size(); ++k)
+      compare_count(&c, "list", (*list)[k], list_want[what.pairs ? ref_permute(list_want.size(), 99, 0, k) : k]);
+    if (compare_end(&c)) test_note(false, __FILE__, __LINE__, c.text);
+  }
+  void check_scores() {
+    SHAPE("%s", name().c_str());
+    const double n = double(v.samples);
+    double worst = 0;
+    for (uint64_t k = 0; k < counts[0].valid && k < layer->rows; ++k) {
+      const column col = (*columns)[(*list)[k]];
+      double squares = 0;
+      for (uint64_t s = 0; s < layer->pitch; ++s) {
+        double z = f16_value((*hi)[k * layer->pitch + s]);
+        if (what.three) z += f16_value((*lo)[k * layer->pitch + s]) / 2048.0;
+        double want = s < v.samples ? (matrix.x[s * v.features + (*list)[k]] - col.mean) * std::sqrt(n / col.m2) : 0;
+        worst = std::fmax(worst, std::fabs(z - want) / (std::fabs(want) + 1e-4));
+        squares += z * z;
+      }
+      CHECK_NEAR((*weight)[k], 1 / std::sqrt(squares), 0, 2e-7);
+    }
+    CHECK(worst <= (what.three ? 0x1p-20 : 0x1.1p-11));
+  }
+  void check_pairs() {
+    SHAPE("%s", name().c_str());
+    const auto features = valid();
+    const uint64_t total = pairs_total(features.size());
+    std::vector<ref_pair> looked;
+    const bool sampled = what.pairs && what.pairs < total;
+    if (sampled)
+      for (uint64_t k = 0; k < what.pairs; ++k) {
+        uint64_t i, j;
+        pairs_index(k, features.size(), &i, &j);
+        i = ref_permute(features.size(), 99, 0, i), j = ref_permute(features.size(), 99, 0, j);
+        looked.push_back({i, j});
+      }
+    // binary16 rounds each z by 2^-12 of itself at most, at random: r by a few 2^-12 / sqrt(N)
+    const double slack = what.three ? compare_r_slack(v.samples) : 2e-3 / std::sqrt(double(v.samples)) + 1e-5;
+    ref_correlation want;
+    ref_correlate(&matrix, slack, sampled ? looked.data() : nullptr, sampled ? what.pairs : 0, &want);
+    if (sampled) want.value.method = ACTSCOPE_CORRELATION_SAMPLED;
+    pairs p = state[0];
+    CHECK(p.count == 0);
+    p.count = sampled ? what.pairs : total;
+    actscope_correlation got;
+    pairs_finish(&p, sampled ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, what.functionals, v.samples, features.size(), &got);
+    compare c;
+    compare_begin(&c, "%s", name().c_str());
+    if (what.three) {
+      compare_correlation(&c, &got, &want, what.functionals);
+    } else {
+      compare_value(&c, "mean_abs", got.mean_abs, want.value.mean_abs, slack / 4, 0);
+      compare_value(&c, "mean_square", got.mean_square, want.value.mean_square, slack / 4, 0);
+      compare_value(&c, "max_abs", got.max_abs, want.value.max_abs, slack, 0);
+      for (int h = 0; total && (what.functionals & ACTSCOPE_PAIRS_ABOVE) && h < ACTSCOPE_THRESHOLD_COUNT; ++h)
+        compare_between(&c, "above", got.above[h] * double(p.count), double(want.above_least[h]) - .5, double(want.above_most[h]) + .5);
+    }
+    if (compare_end(&c)) test_note(false, __FILE__, __LINE__, c.text);
+  }
+  void check_gram() {
+    SHAPE("%s", name().c_str());
+    const auto features = valid();
+    const uint64_t n = v.samples;
+    if (n == 0) return;
+    std::vector<double> k(n * n);
+    double square = 0, most = 0;
+    for (uint64_t f : features) {
+      const column col = (*columns)[f];
+      for (uint64_t a = 0; a < n; ++a)
+        for (uint64_t b = 0; b < n; ++b)
+          k[a * n + b] += (matrix.x[a * v.features + f] - col.mean) * (matrix.x[b * v.features + f] - col.mean) / col.m2;
+    }
+    for (double x : k) square += x * x, most = std::fmax(most, std::fabs(x));
+    const double relative = what.three ? 2e-6 : 1e-3;
+    for (uint64_t i = 0; i < n * n; ++i)
+      if (!(std::fabs((*gram)[i] - k[i]) <= relative * most)) {
+        CHECK_NEAR((*gram)[i], k[i], relative * most, 0);
+        break;
+      }
+    CHECK_NEAR(frobenius[0], square, 0, relative);
+  }
+};
+
+void run(const std::vector<Case> &cases, int channels = 0, bool gram = true) {
+  static cuda_layers t;
+  actscope_cuda_layers_begin(&t);
+  std::vector<std::unique_ptr<Subject>> all;
+  for (auto &c : cases) {
+    all.push_back(std::make_unique<Subject>(c, channels));
+    all.back()->add(&t);
+  }
+  uint64_t bytes, words, gram_bytes, gram_words;
+  actscope_cuda_standardise_scratch(&t, &bytes, &words);
+  actscope_cuda_gram_scratch(&t, &gram_bytes, &gram_words);
+  Device<char> scratch(bytes), gram_scratch(gram ? gram_bytes : 0);
+  Device<unsigned> counters(words > gram_words ? words : gram_words);
+  counters.zero();
+  SHAPE("%s, ...", all[0]->name().c_str());
+  CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
+  CHECK_LAUNCH(actscope_cuda_select(&t, 0));
+  CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+  CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+  if (gram) CHECK_LAUNCH(actscope_cuda_gram(&t, gram_scratch.p, counters.p, 0));
+  for (size_t i = 0; i < counters.n; ++i) CHECK(counters[i] == 0);
+  for (auto &s : all) {
+    s->check_columns(), s->check_scores(), s->check_pairs();
+    if (gram) s->check_gram();
+  }
+}
+const uint32_t kBoth = ACTSCOPE_PAIRS_ALL;
+}  // namespace
+
+TEST(features_contents) {  // every kind of content, all layers in one launch
+  std::vector<Case> cases;
+  for (int kind = 0; kind < DATA_KINDS; ++kind)
+    if (!test_small || kind % 4 == 0)
+      cases.push_back({data_kind(kind), ACTSCOPE_FLOAT32, 40, test_small ? 50u : 141u, LAYOUT_ROWS, 0, true, kBoth});
+  run(cases);
+}
+
+TEST(features_dtypes) {
+  std::vector<Case> cases;
+  for (actscope_dtype dtype : {ACTSCOPE_FLOAT32, ACTSCOPE_FLOAT16, ACTSCOPE_BFLOAT16, ACTSCOPE_FLOAT8_E4M3, ACTSCOPE_FLOAT8_E5M2, ACTSCOPE_FLOAT64})
+    for (data_kind kind : {DATA_FACTORS, DATA_SPECIALS}) cases.push_back({kind, dtype, 33, 60, LAYOUT_ROWS, 0, true, kBoth});
+  run(cases);
+}
+
+TEST(features_layouts) {
+  std::vector<Case> cases;
+  for (int layout = 0; layout < LAYOUTS; ++layout)
+    cases.push_back({DATA_CONSTANT_COLUMNS, layout % 2 ? ACTSCOPE_FLOAT32 : ACTSCOPE_BFLOAT16, 29, 46, data_layout(layout), 0, true, 0});
+  run(cases);
+}
+
+TEST(features_channels) {  // [a, features, b]: the features are axis 1
+  for (int parts : {3, 16, 49})
+    run({{DATA_HUBS, ACTSCOPE_FLOAT32, 4u * (unsigned)parts, 37, LAYOUT_ROWS, 0, true, kBoth},
+         {DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT16, 5u * (unsigned)parts, 41, LAYOUT_ROWS, 200, true, kBoth}}, parts);
+}
+
+TEST(features_shapes) {  // few samples, few features, odd and prime numbers of both, around every tile
+  std::vector<Case> cases;
+  const uint64_t samples[] = {1, 2, 3, 31, 32, 33, 65}, features[] = {1, 2, 3, 5, 31, 33, 127, 128, 129};
+  int i = 0;
+  for (uint64_t n : samples)
+    for (uint64_t d : features)
+      if ((!test_small || (n < 33 && d < 33)) && ++i)
+        cases.push_back({DATA_NORMAL, ACTSCOPE_FLOAT32, n, d, LAYOUT_ROWS, 0, i % 3 != 0, i % 2 ? kBoth : 0u});
+  for (size_t at = 0; at < cases.size(); at += 20)
+    run({cases.begin() + (long)at, cases.begin() + (long)std::min(at + 20, cases.size())});
+  run({{DATA_NORMAL, ACTSCOPE_FLOAT32, 0, 5, LAYOUT_ROWS, 0, true, kBoth}, {DATA_NORMAL, ACTSCOPE_FLOAT32, 5, 0, LAYOUT_ROWS, 0, true, kBoth}});
+}
+
+TEST(features_tiles) {  // several rows of tiles, an odd and an even number of them
+  if (test_small) return;
+  for (uint64_t d : {300u, 390u})
+    run({{DATA_HUBS, ACTSCOPE_FLOAT32, 17, d, LAYOUT_ROWS, 0, false, kBoth}, {DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, 20, d, LAYOUT_ROWS, 0, true, 0}}, 0, false);
+}
+
+TEST(features_sampled) {  // bands of every width, with and without wrapping into a short last tile
+  const uint64_t d = test_small ? 60 : 290, total = d * (d - 1) / 2;
+  std::vector<Case> cases;
+  for (uint64_t m : {uint64_t(1), d - 1, d, d + 1, 3 * d + 7, 130 * d / 2, total - 1, total, total + 5})
+    cases.push_back({DATA_HUBS, ACTSCOPE_FLOAT32, 9, d, LAYOUT_ROWS, m, true, kBoth});
+  if (!test_small) cases.push_back({DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, 9, 600, LAYOUT_ROWS, 1000, false, kBoth});
+  run(cases, 0, false);
+}
+
+TEST(features_many_samples) {  // several slices of samples, accumulators added up on the way, several Gram tiles
+  run({{DATA_FACTORS, ACTSCOPE_FLOAT32, test_small ? 300u : 1100u, 9, LAYOUT_ROWS, 0, true, kBoth},
+       {DATA_NORMAL, ACTSCOPE_FLOAT32, 530, 11, LAYOUT_COLUMNS, 0, false, kBoth},
+       {DATA_STEPS, ACTSCOPE_FLOAT64, 270, 40, LAYOUT_ROWS, 0, true, 0}}, 0, !test_small);
+}
+
+TEST(features_strips) {  // rows in two strips: each with itself, then with the other; the same bits as in one piece
+  for (uint64_t wanted : {0, 3000}) {
+    const Case c = {DATA_HUBS, ACTSCOPE_FLOAT32, 21, test_small ? 90u : 300u, LAYOUT_ROWS, wanted, true, kBoth};
+    Subject s(c);
+    static cuda_layers t;
+    actscope_cuda_layers_begin(&t);
+    s.add(&t);
+    uint64_t bytes, words;
+    actscope_cuda_standardise_scratch(&t, &bytes, &words);
+    Device<char> scratch(bytes);
+    Device<unsigned> counters(words);
+    counters.zero();
+    CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
+    CHECK_LAUNCH(actscope_cuda_select(&t, 0));
+    const uint64_t cut = c.features / 3 / 32 * 32 + 7, d = c.features, pitch = s.layer->pitch;
+    uint64_t first[2] = {0, cut}, rows[2] = {cut, d - cut};
+    for (int i = 0; i < 2; ++i) {
+      s.layer->first_row = first[i], s.layer->rows = rows[i];
+      s.layer->z_hi = s.hi->p + first[i] * pitch, s.layer->z_lo = s.lo->p + first[i] * pitch, s.layer->weight = s.weight->p + first[i];
+      CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+      CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+    }
+    s.layer->first_row = 0, s.layer->rows = cut, s.layer->z_hi = s.hi->p, s.layer->z_lo = s.lo->p, s.layer->weight = s.weight->p;
+    s.layer->other_first = cut, s.layer->other_rows = d - cut;
+    s.layer->other_hi = s.hi->p + cut * pitch, s.layer->other_lo = s.lo->p + cut * pitch, s.layer->other_weight = s.weight->p + cut;
+    CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+    s.check_columns(), s.check_pairs();
+  }
+}
