@@ -24,30 +24,29 @@
 
 namespace {
 constexpr int kThreads = 256, kTile = 128, kStep = TUNE_PAIRS_STEP, kPad = kStep + 8;
+constexpr uint32_t kHold = 1000;  // tiles between flushes: 64 outputs each still fit 16 bits, and 2^46 units 64 bits
 constexpr int kTileHalves = kTile * kPad;  // of one operand of one stage
 
 // ---- The schedule of tiles -------------------------------------------------------------------------------------------
 // What a layer's pairs are, once the number of valid features is known. Rows are positions in the pairs' order.
 struct Work {
   uint64_t valid, pairs;         // pairs: how many of the circulant order are looked at
-  uint64_t first[2], rows[2];    // of the two strips, cut to the valid ones
+  uint32_t first[2], rows[2];    // of the two strips, cut to the valid ones
   uint32_t tiles[2];             // tile rows
   uint64_t count;                // tiles
   bool sampled, strips;
 };
-__device__ __forceinline__ Work work_of(const cuda_layer &layer) {
-  Work w;
+__device__ __forceinline__ void set_work(const cuda_layer &layer, Work &w) {
   w.valid = layer.features_out->valid;
   const uint64_t total = pairs_total(w.valid);
   w.sampled = layer.pairs_wanted != 0 && layer.pairs_wanted < total;
   w.pairs = w.sampled ? layer.pairs_wanted : total;
   w.strips = layer.other_hi != nullptr;
-  w.first[0] = layer.first_row, w.rows[0] = layer.rows;
-  w.first[1] = w.strips ? layer.other_first : layer.first_row, w.rows[1] = w.strips ? layer.other_rows : layer.rows;
   for (int s = 0; s < 2; ++s) {
-    const uint64_t left = w.first[s] < w.valid ? w.valid - w.first[s] : 0;
-    if (w.rows[s] > left) w.rows[s] = left;
-    w.tiles[s] = (uint32_t)((w.rows[s] + kTile - 1) / kTile);
+    const uint64_t first = s == 1 && w.strips ? layer.other_first : layer.first_row;
+    const uint64_t rows = s == 1 && w.strips ? layer.other_rows : layer.rows, left = first < w.valid ? w.valid - first : 0;
+    w.first[s] = (uint32_t)first, w.rows[s] = (uint32_t)(rows < left ? rows : left);
+    w.tiles[s] = (uint32_t)(((uint64_t)w.rows[s] + kTile - 1) / kTile);
   }
   const uint64_t t = w.tiles[0];
   if (w.strips) {
@@ -61,7 +60,6 @@ __device__ __forceinline__ Work work_of(const cuda_layer &layer) {
   } else {
     w.count = t * (t + 1) / 2;
   }
-  return w;
 }
 __device__ __forceinline__ void tile_of(const Work &w, uint64_t k, uint32_t *i, uint32_t *j) {
   const uint64_t t = w.tiles[0];
@@ -88,44 +86,50 @@ __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, 
 }
 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
-struct Totals {  // a thread's
-  struct pairs_sum abs, square;
-  float max;
-  uint64_t above[ACTSCOPE_THRESHOLD_COUNT];
-};
-template <bool kThree> constexpr int stages() { return kThree ? TUNE_PAIRS_STAGES_THREE : TUNE_PAIRS_STAGES_ONE; }
+template <bool kThree> constexpr int kStagesOf = kThree ? TUNE_PAIRS_STAGES_THREE : TUNE_PAIRS_STAGES_ONE;
 template <bool kThree> constexpr size_t shared_bytes(bool counts) {
-  return (size_t)stages<kThree>() * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
+  return (size_t)kStagesOf<kThree> * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
 }
 
 template <bool kThree, bool kPromote, bool kCounts>
-__global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
-  constexpr int kStages = stages<kThree>(), kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
+__global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
+  constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
   uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]
+  __shared__ Work w;
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
   const int row_w = warp / 4 * 64, col_w = warp % 4 * 32;
 
   uint64_t before = 0;  // tiles of earlier layers, modulo the grid
   for (int l = 0; l < t.layers; ++l) {
     const cuda_layer &layer = t.layer[l];
-    const Work w = work_of(layer);
+    __syncthreads();  // nobody reads the layer before any more
+    if (tid == 0) set_work(layer, w);
+    __syncthreads();
     const uint64_t mine = (blockIdx.x + gridDim.x - before % gridDim.x) % gridDim.x;
     before += w.count;
     if (mine >= w.count) continue;
     const uint32_t steps = layer.pitch / kStep;
-    const uint16_t *hi[2] = {layer.z_hi, w.strips ? layer.other_hi : layer.z_hi};
-    const uint16_t *lo[2] = {layer.z_lo, w.strips ? layer.other_lo : layer.z_lo};
-    const float *weight[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
     const bool three = kThree && layer.z_lo != nullptr;
 
-    Totals totals = {};
-    uint32_t held = 0;  // tiles whose counts the private counters hold
+    uint64_t sum_abs = 0, sum_square = 0;  // in units of 2^-40, of at most kHold tiles
+    float highest = 0;
+    uint32_t held = 0;  // tiles since the last flush
     if (kCounts)
       for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) bins[k * kThreads + tid] = 0;
-    auto empty_bins = [&] {  // a warp adds up the counters of all threads, two bins a lane
+    // The block's totals into the layer's state: integers, in any order.
+    auto flush = [&] {
+      uint64_t parts[4] = {sum_abs & 0xFFFFFFFFu, sum_abs >> 32, sum_square & 0xFFFFFFFFu, sum_square >> 32};
+      uint64_t *to[4] = {&layer.pairs->abs.low, &layer.pairs->abs.high, &layer.pairs->square.low, &layer.pairs->square.high};
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const unsigned long long sum = warp_sum((unsigned long long)parts[k]);
+        if (lane == 0) atomicAdd((unsigned long long *)to[k], sum);
+      }
+      sum_abs = sum_square = 0, held = 0;
+      if (!kCounts) return;
       __syncthreads();
-      for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {
+      for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
         uint32_t sum = 0;
         for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
         sum = warp_sum(sum);
@@ -141,11 +145,11 @@ __global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(c
       auto load = [&](uint32_t s) {
         if (s < steps) {
           uint16_t *stage = shared + (int)(s % kStages) * kOperands * kTileHalves;
-          load_panel(stage, hi[0], i0, w.rows[0], layer.pitch, s * kStep);
-          load_panel(stage + kTileHalves, hi[1], j0, w.rows[1], layer.pitch, s * kStep);
+          load_panel(stage, layer.z_hi, i0, w.rows[0], layer.pitch, s * kStep);
+          load_panel(stage + kTileHalves, w.strips ? layer.other_hi : layer.z_hi, j0, w.rows[1], layer.pitch, s * kStep);
           if (three) {
-            load_panel(stage + 2 * kTileHalves, lo[0], i0, w.rows[0], layer.pitch, s * kStep);
-            load_panel(stage + 3 * kTileHalves, lo[1], j0, w.rows[1], layer.pitch, s * kStep);
+            load_panel(stage + 2 * kTileHalves, layer.z_lo, i0, w.rows[0], layer.pitch, s * kStep);
+            load_panel(stage + 3 * kTileHalves, w.strips ? layer.other_lo : layer.z_lo, j0, w.rows[1], layer.pitch, s * kStep);
           }
         }
         cp_async_commit();
@@ -198,22 +202,24 @@ __global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(c
       // The epilogue. Output (i, j, e) of a lane is row lane / 4 + 8 (e / 2), column lane % 4 * 2 + e % 2 of its 16 x 8.
       const bool whole = i0 + kTile <= w.rows[0] && j0 + kTile <= w.rows[1];
       const bool diagonal = !w.strips && ti == tj;
-      const bool plain = whole && !diagonal && !w.sampled;
+      const bool store = layer.feature_gram != nullptr;
+      const bool plain = whole && !diagonal && !w.sampled && !store;
       float sum = 0, square = 0, high = 0;
+      const float *weights[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
       float wj[4][2];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
-          wj[j][e] = col < w.rows[1] ? __ldg(weight[1] + col) : 0;
+          wj[j][e] = col < w.rows[1] ? __ldg(weights[1] + col) : 0;
         }
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           const uint64_t row = i0 + (uint64_t)(row_w + i * 16 + h * 8 + lane / 4);
-          const float wi = row < w.rows[0] ? __ldg(weight[0] + row) : 0;
+          const float wi = row < w.rows[0] ? __ldg(weights[0] + row) : 0;
 #pragma unroll
           for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -221,11 +227,14 @@ __global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(c
               float r = acc[i][j][h * 2 + e];
               if (kPromote) r += total[kPromote ? i : 0][j][h * 2 + e];
               if (kThree) r = fmaf(small[kThree ? i : 0][j][h * 2 + e], 4.8828125e-4f, r);
-              r = fminf(fabsf(r * wi * wj[j][e]), 1.0f);
+              const float s = r * (wi * wj[j][e]);
+              r = fminf(fabsf(s), 1.0f);
               bool seen = true;
               if (!plain) {
                 const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
                 seen = row < w.rows[0] && col < w.rows[1];
+                if (store && seen && (!diagonal || row <= col))
+                  layer.feature_gram[row * w.valid + col] = layer.feature_gram[col * w.valid + row] = row == col ? 1.0f : s;
                 if (w.sampled)
                   seen = seen && (in_band(w, w.first[0] + row, w.first[1] + col) ||
                                   (w.strips && in_band(w, w.first[1] + col, w.first[0] + row)));
@@ -241,10 +250,9 @@ __global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(c
               }
             }
         }
-      pairs_add(&totals.abs, pairs_fixed((double)sum));
-      pairs_add(&totals.square, pairs_fixed((double)square));
-      totals.max = fmaxf(totals.max, high);
-      if (kCounts && high > 0.5f) {  // the least threshold; what was left out is 0
+      sum_abs += pairs_fixed((double)sum), sum_square += pairs_fixed((double)square);
+      highest = fmaxf(highest, high);
+      if (kCounts && __any_sync(kFullMask, high > 0.5f)) {  // the least threshold; what was left out is 0
         const float threshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
 #pragma unroll
         for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
@@ -255,32 +263,17 @@ __global__ void __launch_bounds__(kThreads, kThree ? 1 : 2) correlation_kernel(c
             for (int j = 0; j < 4; ++j)
 #pragma unroll
               for (int e = 0; e < 4; ++e) n += acc[i][j][e] > threshold[h];
-          totals.above[h] += n;
+          n = warp_sum(n);
+          if (lane == 0 && n) atomicAdd((unsigned long long *)&layer.pairs->above[h], (unsigned long long)n);
         }
       }
       cp_async_wait<0>();
       __syncthreads();  // the ring is free for the next tile
-      if (kCounts && ++held == 1000) empty_bins(), held = 0;  // 64 a tile: 16 bits hold 1023 tiles
+      if (++held == kHold) flush();
     }
-
-    // The block's totals into the layer's state: integers, in any order.
-    if (kCounts) empty_bins();
-    unsigned long long sums[4] = {totals.abs.low, totals.abs.high, totals.square.low, totals.square.high};
-    unsigned long long *to[4] = {(unsigned long long *)&layer.pairs->abs.low, (unsigned long long *)&layer.pairs->abs.high,
-                                 (unsigned long long *)&layer.pairs->square.low, (unsigned long long *)&layer.pairs->square.high};
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const unsigned long long sum = warp_sum(sums[k]);
-      if (lane == 0) atomicAdd(to[k], sum);
-    }
-#pragma unroll
-    for (int h = 0; kCounts && h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
-      const unsigned long long sum = warp_sum((unsigned long long)totals.above[h]);
-      if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->above[h], sum);
-    }
-    float high = totals.max;
-    for (int d = 16; d > 0; d >>= 1) high = fmaxf(high, __shfl_xor_sync(kFullMask, high, d));
-    if (lane == 0) atomicMax(&layer.pairs->max_bits, core_bits32(high));
+    flush();
+    for (int d = 16; d > 0; d >>= 1) highest = fmaxf(highest, __shfl_xor_sync(kFullMask, highest, d));
+    if (lane == 0) atomicMax(&layer.pairs->max_bits, core_bits32(highest));
   }
 }
 

@@ -89,6 +89,7 @@ struct cuda_layer {
   const uint16_t *other_hi, *other_lo;
   const float *other_weight;
   struct pairs *pairs;                   /* added to */
+  float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
   /* gram */
   float *gram;                           /* samples x samples; NULL where only the norm is asked for */
   double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
@@ -122,6 +123,46 @@ int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_
  * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */
 void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
 int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+
+/* ---- finish.cu: states to reports -------------------------------------------------------------------------------------- */
+struct cuda_report { /* in the host's pinned memory, as the device sees it; sections not asked for are 0 */
+  actscope_profile profile;
+  actscope_distinct distinct;
+  actscope_health health;
+  actscope_correlation correlation;
+  actscope_rank rank;
+  uint64_t nonfinite; /* 1 when there was a NaN or an infinity */
+};
+struct cuda_report_header { /* in pinned memory too */
+  uint64_t first_nonfinite; /* the first layer in call order with a NaN or an infinity; ~0: none */
+  uint64_t sequence;        /* written last: how many steps are complete */
+};
+struct cuda_finish_words { /* in device memory; done and step start at 0, first_nonfinite at ~0 */
+  unsigned long long step, first_nonfinite;
+  unsigned done, reserved;
+};
+#define CUDA_FINISH_LAYERS 128
+struct cuda_finish_layer {
+  actscope_dtype dtype;
+  actscope_correlation_method correlation; /* EXACT, SAMPLED or GRAM */
+  uint32_t statistics, functionals;
+  int32_t sketch_bits;
+  uint64_t elements, samples, features, pairs_wanted;
+  const struct moments *moments;        /* wide types */
+  const uint32_t *histogram, *sketch;   /* sketch NULL: distinct_count */
+  const uint64_t *distinct_count;       /* of wide types, counted exactly */
+  const struct cuda_features *features_out; /* NULL: no section about features */
+  const struct pairs *pairs;
+  const double *frobenius_square, *effective_rank; /* NULL where not computed */
+  struct cuda_report *report;
+};
+struct cuda_finish_table {
+  int32_t layers, last;   /* last: the header is written after this launch */
+  uint64_t first_layer;   /* index of layer[0] in call order */
+  struct cuda_finish_layer layer[CUDA_FINISH_LAYERS];
+};
+int actscope_cuda_finish(const struct cuda_finish_table *table, struct cuda_finish_words *words,
+                         struct cuda_report_header *header, struct CUstream_st *stream);
 
 #ifdef __cplusplus
 }

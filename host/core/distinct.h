@@ -99,12 +99,10 @@ ACTSCOPE_FN double distinct_count(actscope_dtype dtype, double lambda) {
   return dtype == ACTSCOPE_FLOAT32 ? -4294967296.0 * expm1(-lambda / 4294967296.0) : lambda;
 }
 
-/* The numbers of a sketch over `elements` values. */
-ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int p, uint64_t elements,
-                                 actscope_distinct *out) {
-  double lambda, error, none = core_nan(), n = (double)elements;
-  distinct_likelihood(c, p, &lambda, &error);
-  double found = distinct_count(dtype, lambda), count = found, low = distinct_count(dtype, lambda * exp(-1.96 * error)),
+/* The numbers of a sketch over `elements` values, from what distinct_likelihood() found. */
+ACTSCOPE_FN void distinct_report(actscope_dtype dtype, const uint64_t c[33], int p, double lambda, double error,
+                                 uint64_t elements, actscope_distinct *out) {
+  double none = core_nan(), n = (double)elements, found = distinct_count(dtype, lambda), count = found, low = distinct_count(dtype, lambda * exp(-1.96 * error)),
          high = distinct_count(dtype, lambda * exp(1.96 * error));
   double floor_count = elements > 0 ? 1 : 0, bits = 0; /* two values may share a bit, one value never sets two */
   for (int k = 0; k <= 32 - p; ++k) bits += (double)c[k];
@@ -122,6 +120,13 @@ ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int
   out->relative_standard_error =
       dtype == ACTSCOPE_FLOAT32 && found > 0 && core_finite(lambda) ? error * lambda * (1 - found / 4294967296.0) / found : error;
   out->redundancy = elements > 0 ? 1 - (double)out->count / n : none;
+}
+
+ACTSCOPE_FN void distinct_finish(actscope_dtype dtype, const uint64_t c[33], int p, uint64_t elements,
+                                 actscope_distinct *out) {
+  double lambda, error;
+  distinct_likelihood(c, p, &lambda, &error);
+  distinct_report(dtype, c, p, lambda, error, elements, out);
 }
 
 /* The numbers of an exact count. */

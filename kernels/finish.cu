@@ -1,0 +1,276 @@
+// finish.cu - from states to reports, on the device: one block a layer, all layers in one launch.
+//
+// Contents   histogram to quantiles · histogram to moments (narrow types) · sketch to a count · the kernel · entry point
+//
+// Layout     A block of 1024 threads reads the layer's histogram (256 KiB at most twice, from the L2 cache), its sketch
+//            and its small states, and builds the report in shared memory; all threads then copy it to the host's pinned
+//            memory. Every report is fenced before its block counts itself in; the last block writes the header, the
+//            sequence number last of all: a host that sees the number sees the reports.
+// Agreement  Everything that is not a loop over thousands of bins is core/: the same formulas as the CPU backend's. The loops
+//            here add the same terms in another order; quantiles and counts are integers and come out the same.
+#include "gpu.cuh"
+#include "kernels.h"
+
+namespace {
+constexpr int kThreads = 1024, kWarps = kThreads / 32;
+
+struct Space {
+  unsigned long long integers[8 * (kWarps + 1)], scan[kWarps];
+  double reals[4 * (kWarps + 1)], low[kWarps], high[kWarps];
+  unsigned columns[33];
+  struct cuda_report report;
+};
+
+__device__ __forceinline__ uint64_t counter(const cuda_finish_layer &layer, uint32_t bin) {
+  uint64_t n = layer.histogram[bin];
+  if (cuda_histogram_wide(layer.elements)) n += (uint64_t)layer.histogram[dtype_bins(layer.dtype) + bin] << 32;
+  return n;
+}
+// The value of a bin of a narrow type, infinities and NaN included.
+__device__ __forceinline__ double narrow_value(actscope_dtype dtype, uint32_t bin) {
+  switch (dtype) {
+    case ACTSCOPE_FLOAT16: return (double)dtype_f16((uint16_t)bin);
+    case ACTSCOPE_BFLOAT16: return (double)dtype_bf16((uint16_t)bin);
+    case ACTSCOPE_FLOAT8_E4M3: return (double)dtype_e4m3((uint8_t)bin);
+    default: return (double)dtype_e5m2((uint8_t)bin);
+  }
+}
+
+// ---- Histogram to quantiles ------------------------------------------------------------------------------------------
+// As histogram_quantiles(): thread t counts its run of bins, in ascending order of value; the thread in whose run a level
+// is reached looks for the bin there. Ends without a barrier.
+__device__ void quantiles(const cuda_finish_layer &layer, uint64_t n, double min, double max, Space &space) {
+  const uint32_t bins = dtype_bins(layer.dtype), each = (bins + kThreads - 1) / kThreads;
+  const uint32_t first = threadIdx.x * each, stop = first + each < bins ? first + each : bins;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  unsigned long long mine = 0;
+  for (uint32_t k = first; k < stop; ++k) {
+    const uint32_t bin = histogram_ascending(bins, k);
+    const uint64_t c = counter(layer, bin);
+    if (c > 0 && dtype_bin_value(layer.dtype, bin) == dtype_bin_value(layer.dtype, bin)) mine += c;
+  }
+  unsigned long long upto = mine;  // of the warp, this thread included
+#pragma unroll
+  for (int d = 1; d < 32; d <<= 1) {
+    const unsigned long long below = __shfl_up_sync(kFullMask, upto, (unsigned)d);
+    if (lane >= d) upto += below;
+  }
+  if (lane == 31) space.scan[warp] = upto;
+  __syncthreads();
+  uint64_t below = upto - mine;
+  for (int w = 0; w < warp; ++w) below += space.scan[w];
+  const uint32_t percent[ACTSCOPE_QUANTILE_COUNT] = {1, 5, 25, 50, 75, 95, 99};
+  for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) {
+    if (n == 0) {
+      if (threadIdx.x == 0) space.report.profile.quantiles[q] = core_nan();
+      continue;
+    }
+    uint64_t target = n / 100 * percent[q] + (n % 100 * percent[q] + 99) / 100;
+    if (target == 0) target = 1;
+    if (!(below < target && target <= below + mine)) continue;
+    uint64_t seen = below;
+    for (uint32_t k = first; k < stop; ++k) {
+      const uint32_t bin = histogram_ascending(bins, k);
+      const uint64_t c = counter(layer, bin);
+      const double v = dtype_bin_value(layer.dtype, bin);
+      if (c == 0 || v != v) continue;
+      seen += c;
+      if (seen < target) continue;
+      const double value = v + 0.0;
+      space.report.profile.quantiles[q] = value < min ? min : value > max ? max : value;
+      break;
+    }
+  }
+}
+
+// ---- Histogram to moments (narrow types) -----------------------------------------------------------------------------
+// As histogram_moments() and histogram_distinct(), in all threads. Bins go round the threads: those that are hit lie
+// close together.
+__device__ void narrow_moments(const cuda_finish_layer &layer, struct moments &m, uint64_t &distinct, Space &space) {
+  const actscope_dtype dtype = layer.dtype;
+  const uint32_t bins = dtype_bins(dtype);
+  const double normal = dtype_smallest_normal(dtype);
+  unsigned long long counts[8] = {0, 0, 0, 0, 0, 0, 0, 0};  // n, nan, +inf, -inf, zero, negative, subnormal, values but NaN
+  double sums[3] = {0, 0, 0}, low = core_infinity(), high = -core_infinity();
+  for (uint32_t bin = threadIdx.x; bin < bins; bin += kThreads) {
+    const uint64_t c = counter(layer, bin);
+    if (c == 0) continue;
+    const double v = narrow_value(dtype, bin), a = fabs(v), w = (double)c;
+    if (v != v) {
+      counts[1] += c;
+      continue;
+    }
+    if (!(bin == bins / 2 && counter(layer, 0) > 0)) ++counts[7];  // -0 beside +0 is the same value
+    if (!core_finite(v)) {
+      counts[v > 0 ? 2 : 3] += c;
+      continue;
+    }
+    counts[0] += c;
+    sums[0] += w * v, sums[1] += w * a;
+    low = v < low ? v + 0.0 : low, high = v > high ? v + 0.0 : high;
+    if (a > 0) sums[2] += w * a * log(a); else counts[4] += c;
+    if (v < 0) counts[5] += c;
+    if (a > 0 && a < normal) counts[6] += c;
+  }
+  block_sum<kThreads>(counts, space.integers);
+  block_sum<kThreads>(sums, space.reals);
+#pragma unroll
+  for (int d = 16; d > 0; d >>= 1) {
+    low = fmin(low, __shfl_xor_sync(kFullMask, low, d));
+    high = fmax(high, __shfl_xor_sync(kFullMask, high, d));
+  }
+  if (threadIdx.x % 32 == 0) space.low[threadIdx.x / 32] = low, space.high[threadIdx.x / 32] = high;
+  __syncthreads();
+  for (int w = 0; w < kWarps; ++w) low = fmin(low, space.low[w]), high = fmax(high, space.high[w]);
+  moments_init(&m);
+  m.n = counts[0], m.nan = counts[1], m.positive_inf = counts[2], m.negative_inf = counts[3];
+  m.zero = counts[4], m.negative = counts[5], m.subnormal = counts[6];
+  m.min = low, m.max = high, m.abs_sum = sums[1], m.abs_log_sum = sums[2];
+  distinct = counts[7] + (counts[1] > 0 ? 1 : 0);
+  const double mean = m.n > 0 ? sums[0] / (double)m.n : 0;
+  double central[4] = {0, 0, 0, 0};
+  for (uint32_t bin = threadIdx.x; bin < bins; bin += kThreads) {
+    const uint64_t c = counter(layer, bin);
+    const double v = c > 0 ? narrow_value(dtype, bin) : core_nan();
+    if (!core_finite(v)) continue;
+    const double d = v - mean, d2 = d * d, w = (double)c;
+    central[0] += w * d, central[1] += w * d2, central[2] += w * d2 * d, central[3] += w * d2 * d2;
+  }
+  __syncthreads();  // the sums above are read
+  block_sum<kThreads>(central, space.reals);
+  if (m.n > 0) m.mean = mean + central[0] / (double)m.n;
+  m.m2 = central[1], m.m3 = central[2], m.m4 = central[3];
+}
+
+// ---- Sketch to a count -------------------------------------------------------------------------------------------------
+// Words with bit k set, for every k, into space.columns. All threads; ends with a barrier.
+__device__ void sketch_columns(const cuda_finish_layer &layer, Space &space) {
+  if (threadIdx.x < 33) space.columns[threadIdx.x] = 0;
+  __syncthreads();
+  const uint32_t words = 1u << layer.sketch_bits;
+  for (uint32_t from = threadIdx.x / 32 * 32; from < words; from += kThreads) {
+    const uint32_t i = from + threadIdx.x % 32, w = i < words ? layer.sketch[i] : 0;
+    for (int k = 0; k <= 32 - layer.sketch_bits; ++k) {
+      const int set = __popc(__ballot_sync(kFullMask, (int)(w >> k & 1u)));
+      if (threadIdx.x % 32 == 0 && set) atomicAdd(&space.columns[k], (unsigned)set);
+    }
+  }
+  __syncthreads();
+}
+// As distinct_likelihood(), a column a lane. The first warp calls it.
+__device__ void warp_likelihood(const Space &space, int p, double *lambda, double *log_error) {
+  const int k = (int)threadIdx.x, q = 32 - p;
+  const double m = (double)(1u << p), t = k <= q ? ldexp(1.0, k < q ? -(k + 1) : -q) : 0;
+  const double c = k <= q ? (double)space.columns[k] : 0;
+  const double clear = warp_sum(k <= q ? (m - c) * t : 0.0), set = warp_sum(c);
+  *lambda = *log_error = 0;
+  if (set == 0) return;
+  if (clear <= 0) {
+    *lambda = core_infinity();
+    return;
+  }
+  double low = -40, high = 40;  // ln x
+  for (int step = 0; step < 100; ++step) {
+    const double middle = 0.5 * (low + high), x = exp(middle);
+    const double score = warp_sum(c > 0 ? c * t / expm1(t * x) : 0.0) - clear;
+    if (score > 0) low = middle; else high = middle;
+    if (high - low < 1e-13) break;
+  }
+  const double x = exp(0.5 * (low + high)), e = c > 0 ? expm1(t * x) : 0;
+  const double information = warp_sum(c > 0 && e < 1e150 ? c * t * t * (e + 1) / (e * e) : 0.0);
+  *lambda = m * x;
+  const double spread = information > 0 ? 1 / (x * x * information) - 1 / (m * x) : 0;
+  *log_error = spread > 0 ? sqrt(spread) : 0;
+}
+
+// ---- The kernel --------------------------------------------------------------------------------------------------------
+__device__ void finish_features(const cuda_finish_layer &layer, struct cuda_report &r) {
+  const struct cuda_features f = *layer.features_out;
+  const uint64_t total = pairs_total(f.valid);
+  r.health.constant = f.constant, r.health.nonfinite = f.nonfinite, r.health.dead = f.dead;
+  r.health.active_fraction = layer.features > 0 ? 1 - (double)f.dead / (double)layer.features : core_nan();
+  double frobenius = layer.frobenius_square && f.valid > 0 ? *layer.frobenius_square : core_nan();
+  if (layer.correlation != ACTSCOPE_CORRELATION_GRAM && layer.pairs) {
+    struct pairs p = *layer.pairs;
+    p.count = layer.correlation == ACTSCOPE_CORRELATION_SAMPLED && layer.pairs_wanted < total ? layer.pairs_wanted : total;
+    pairs_finish(&p, layer.correlation, layer.functionals, layer.samples, f.valid, &r.correlation);
+    if (p.count == total) frobenius = (double)f.valid + 2 * pairs_value(&p.square);
+  } else if (layer.correlation == ACTSCOPE_CORRELATION_GRAM) {
+    pairs_report_init(layer.samples, f.valid, &r.correlation);
+    r.correlation.method = ACTSCOPE_CORRELATION_GRAM;
+    r.correlation.pairs = total;
+    r.correlation.mean_square = gram_mean_square(frobenius, f.valid);
+    r.correlation.adjusted_rms = pairs_adjusted_rms(r.correlation.mean_square, layer.samples);
+  }
+  r.rank.participation_ratio = f.valid > 0 ? gram_participation_ratio(frobenius, f.valid) : core_nan();
+  r.rank.effective_rank = layer.effective_rank && f.valid > 0 ? *layer.effective_rank : core_nan();
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsigned long long *step, unsigned long long *first_bad,
+              struct cuda_report_header *header) {
+  __shared__ Space space;
+  const cuda_finish_layer &layer = t.layer[blockIdx.x];
+  const int tid = (int)threadIdx.x;
+  const bool narrow = dtype_is_narrow(layer.dtype) != 0;
+  const bool profile = (layer.statistics & ACTSCOPE_PROFILE) != 0, distinct = (layer.statistics & ACTSCOPE_DISTINCT) != 0;
+  struct cuda_report &r = space.report;
+  for (unsigned i = threadIdx.x; i < sizeof r / 4; i += kThreads) reinterpret_cast<uint32_t *>(&r)[i] = 0;
+  __syncthreads();
+
+  if (profile || distinct) {
+    struct moments m;
+    uint64_t values = 0;
+    moments_init(&m);
+    if (narrow) narrow_moments(layer, m, values, space);
+    else if (profile) m = *layer.moments;
+    if (tid == 0 && profile) moments_finish(&m, layer.statistics, &r.profile);
+    const bool asked = (layer.statistics & ACTSCOPE_QUANTILES) != 0;
+    if (asked) {
+      quantiles(layer, m.n, m.min, m.max, space);
+    } else if (tid < ACTSCOPE_QUANTILE_COUNT && profile) {
+      r.profile.quantiles[tid] = core_nan();
+    }
+    if (distinct && !narrow && layer.sketch) {
+      sketch_columns(layer, space);
+      if (tid < 32) {
+        double lambda, error;
+        warp_likelihood(space, layer.sketch_bits, &lambda, &error);
+        if (tid == 0) {
+          uint64_t c[33];
+          for (int k = 0; k < 33; ++k) c[k] = space.columns[k];
+          distinct_report(layer.dtype, c, layer.sketch_bits, lambda, error, layer.elements, &r.distinct);
+        }
+      }
+    } else if (distinct && tid == 0) {
+      distinct_finish_exact(narrow ? values : *layer.distinct_count, layer.elements, &r.distinct);
+    }
+    if (tid == 0 && (m.nan || m.positive_inf || m.negative_inf)) {
+      r.nonfinite = 1;
+      atomicMin(first_bad, (unsigned long long)(t.first_layer + blockIdx.x));
+    }
+  }
+  if (tid == 0 && layer.features_out) finish_features(layer, r);
+  __syncthreads();
+
+  uint32_t *to = reinterpret_cast<uint32_t *>(layer.report);
+  for (unsigned i = threadIdx.x; i < sizeof r / 4; i += kThreads) to[i] = reinterpret_cast<const uint32_t *>(&r)[i];
+  __threadfence_system();  // every thread its own words, before the block counts itself in
+  if (!last_block(done, gridDim.x)) return;
+  if (tid == 0 && t.last) {
+    header->first_nonfinite = load_relaxed(first_bad);
+    atomicExch(first_bad, ~0ull);
+    const unsigned long long now = *step + 1;
+    *step = now;
+    __threadfence_system();
+    *const_cast<volatile uint64_t *>(&header->sequence) = now;
+  }
+}
+}  // namespace
+
+extern "C" int actscope_cuda_finish(const struct cuda_finish_table *table, struct cuda_finish_words *words,
+                                    struct cuda_report_header *header, struct CUstream_st *stream) {
+  if (table->layers == 0) return (int)cudaSuccess;
+  return (int)gpu_launch(finish_kernel, dim3((unsigned)table->layers), dim3(kThreads), 0, stream, *table, &words->done, &words->step,
+                         &words->first_nonfinite, header);
+}
