@@ -6,6 +6,7 @@
 
 #include "cpu/dispatch.h"
 #include "error.h"
+#include "plan.h"
 
 const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
 const double actscope_pair_thresholds[ACTSCOPE_THRESHOLD_COUNT] = {0.5, 0.7, 0.9, 0.95, 0.99};
@@ -25,8 +26,6 @@ const char *actscope_dtype_name(actscope_dtype dtype) {
 size_t actscope_dtype_size(actscope_dtype dtype) {
   return (unsigned)dtype < sizeof dtypes / sizeof *dtypes ? dtypes[dtype].size : 0;
 }
-
-const char *actscope_no_gpu_reason(void) { return "built without CUDA"; }
 
 /* The processor's own name, from the kernel's list; the machine's architecture where it has none. */
 static void cpu_name(char *out, size_t size) {
@@ -48,7 +47,8 @@ static void cpu_name(char *out, size_t size) {
 actscope_status actscope_devices(actscope_device_info *devices, size_t capacity, size_t *count) {
   if (!count || (!devices && capacity))
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", count ? "devices" : "count");
-  *count = 1;
+  int gpus = actscope_cuda_count();
+  *count = 1 + (size_t)gpus;
   if (capacity == 0) return ACTSCOPE_OK;
   memset(&devices[0], 0, sizeof devices[0]);
   devices[0].device = ACTSCOPE_DEVICE_CPU;
@@ -56,5 +56,9 @@ actscope_status actscope_devices(actscope_device_info *devices, size_t capacity,
   snprintf(devices[0].backend, sizeof devices[0].backend, "%s", actscope_cpu_isa_name(actscope_cpu_isa()));
   devices[0].units = omp_get_max_threads();
   devices[0].memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGE_SIZE);
+  for (int i = 0; i < gpus && (size_t)i + 1 < capacity; ++i) {
+    memset(&devices[i + 1], 0, sizeof devices[i + 1]);
+    actscope_cuda_info(i, &devices[i + 1]);
+  }
   return ACTSCOPE_OK;
 }

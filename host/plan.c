@@ -8,8 +8,10 @@
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "core/distinct.h"
+#include "core/moments.h"
+#include "core/pairs.h"
 #include "error.h"
 #include "memory.h"
 
@@ -21,12 +23,6 @@ void actscope_plan_log(const actscope_options *o, actscope_log_level level, cons
   vsnprintf(line, sizeof line, format, args);
   va_end(args);
   o->log(o->log_user, level, line);
-}
-
-static double seconds_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* "12.3 MiB" into a buffer of the caller's. */
@@ -51,7 +47,7 @@ void actscope_options_init(actscope_options *o) {
   o->log_level = ACTSCOPE_LOG_INFO;
 }
 
-/* Copies the caller's options with AUTO device and threads resolved. */
+/* Copies the caller's options with all but the device resolved. */
 static actscope_status options_resolve(const actscope_options *in, actscope_options *o) {
   if (in && in->size != sizeof *in)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "options.size is %zu, not %zu: call actscope_options_init()",
@@ -70,19 +66,27 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
   RANGE(o->distinct >= ACTSCOPE_DISTINCT_AUTO && o->distinct <= ACTSCOPE_DISTINCT_SKETCH, "distinct is not a method");
   RANGE(o->sketch_bits >= 4 && o->sketch_bits <= 18, "sketch_bits is outside 4 .. 18");
 #undef RANGE
-  if (o->device == ACTSCOPE_DEVICE_CUDA)
-    return actscope_fail(ACTSCOPE_NO_DEVICE, "no usable GPU: %s", actscope_no_gpu_reason());
-  o->device = ACTSCOPE_DEVICE_CPU;
   if (o->threads == 0) o->threads = omp_get_max_threads();
   if (o->pairs == 0) o->pairs = 1ull << 24;
   return ACTSCOPE_OK;
 }
 
+/* The backend that the options ask for; AUTO takes a GPU where there is one. NULL when it is not there. */
+static const struct plan_backend *backend_choose(const actscope_options *o) {
+  if (o->device == ACTSCOPE_DEVICE_CPU) return &actscope_cpu_backend;
+  const struct plan_backend *cuda = actscope_cuda_backend();
+  if (cuda && actscope_cuda_has(o->device_index)) return cuda;
+  if (o->device == ACTSCOPE_DEVICE_AUTO) return &actscope_cpu_backend;
+  if (!cuda) actscope_fail(ACTSCOPE_NO_DEVICE, "no usable GPU: %s", actscope_no_gpu_reason());
+  else actscope_fail(ACTSCOPE_NO_DEVICE, "GPU %d is not among the %d that can be used", (int)o->device_index, actscope_cuda_count());
+  return NULL;
+}
+
 /* ---- Creation -------------------------------------------------------------------------------------------------------- */
 
 /* Shape, methods and needs of one layer. */
-static actscope_status layer_resolve(const actscope_options *o, const actscope_layer *in, size_t index,
-                                     struct plan_layer *l) {
+static actscope_status layer_resolve(const struct plan_backend *backend, const actscope_options *o,
+                                     const actscope_layer *in, size_t index, struct plan_layer *l) {
   const char *name = in->name ? in->name : "";
   const char *bad = view_check(in->dtype, in->ndim, in->shape, &l->elements);
   if (bad) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, bad);
@@ -112,70 +116,86 @@ static actscope_status layer_resolve(const actscope_options *o, const actscope_l
   if (l->features >> 32 && (o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK)))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
   if (l->elements >= o->large_tensor) l->warnings |= ACTSCOPE_WARN_LARGE_TENSOR;
-  l->need = actscope_cpu_layer_need(o, l);
-  return ACTSCOPE_OK;
+  return backend->layer_need(o, l);
 }
 
 static uint64_t name_bytes(const actscope_layer *layer) { return layer->name ? strlen(layer->name) + 1 : 32; }
 
-/* Everything but the check against the budget. On failure *out is NULL. */
+/* Everything but the check against the budget, on one backend. On failure *out is NULL. */
+static actscope_status plan_build_on(const struct plan_backend *backend, const actscope_options *o, actscope_plan **out,
+                                     const actscope_layer *layers, size_t count, struct plan_need *need) {
+  uint64_t bytes = sizeof(actscope_plan) + count * sizeof(struct plan_layer);
+  for (size_t i = 0; i < count; ++i) bytes += name_bytes(&layers[i]);
+  actscope_plan *p = actscope_memory_allocate(bytes);
+  if (!p) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %llu bytes", (unsigned long long)bytes);
+  p->options = *o;
+  p->options.device = backend->device;
+  p->backend = backend;
+  p->count = count;
+  p->layers = (struct plan_layer *)(p + 1);
+  char *names = (char *)(p->layers + count);
+  for (size_t i = 0; i < count; ++i) {
+    struct plan_layer *l = &p->layers[i];
+    l->name = names;
+    if (layers[i].name) strcpy(names, layers[i].name); else snprintf(names, 32, "layer %zu", i);
+    names += name_bytes(&layers[i]);
+    actscope_status status = layer_resolve(backend, &p->options, &layers[i], i, l);
+    if (status) {
+      actscope_memory_free(p);
+      return status;
+    }
+  }
+  memset(need, 0, sizeof *need);
+  backend->plan_need(p, need);
+  p->own_bytes = bytes + need->beside;
+  p->workspace_bytes = need->best;
+  *out = p;
+  return ACTSCOPE_OK;
+}
+
+/* The same on the backend that the options ask for; what AUTO's GPU cannot do, the CPU does. */
 static actscope_status plan_build(actscope_plan **out, const actscope_layer *layers, size_t count,
-                                  const actscope_options *options, uint64_t *least) {
+                                  const actscope_options *options, struct plan_need *need) {
   actscope_options o;
   *out = NULL;
   if (!layers && count) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layers is NULL");
   if (count > 1u << 24) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "more than 2^24 layers");
   actscope_status status = options_resolve(options, &o);
   if (status) return status;
-  uint64_t bytes = sizeof(actscope_plan) + count * sizeof(struct plan_layer);
-  for (size_t i = 0; i < count; ++i) bytes += name_bytes(&layers[i]);
-  actscope_plan *p = actscope_memory_allocate(bytes);
-  if (!p) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %llu bytes", (unsigned long long)bytes);
-  p->options = o;
-  p->count = count;
-  p->own_bytes = bytes;
-  p->layers = (struct plan_layer *)(p + 1);
-  char *names = (char *)(p->layers + count);
-  uint64_t need = 0;
-  for (size_t i = 0; i < count; ++i) {
-    struct plan_layer *l = &p->layers[i];
-    l->name = names;
-    if (layers[i].name) strcpy(names, layers[i].name); else snprintf(names, 32, "layer %zu", i);
-    names += name_bytes(&layers[i]);
-    status = layer_resolve(&o, &layers[i], i, l);
-    if (status) {
-      actscope_memory_free(p);
-      return status;
-    }
-    if (l->need.least > need) need = l->need.least;
-    if (l->need.best > p->workspace_bytes) p->workspace_bytes = l->need.best;
+  const struct plan_backend *backend = backend_choose(&o);
+  if (!backend) return ACTSCOPE_NO_DEVICE;
+  status = plan_build_on(backend, &o, out, layers, count, need);
+  if (status == ACTSCOPE_UNSUPPORTED && o.device == ACTSCOPE_DEVICE_AUTO && backend != &actscope_cpu_backend) {
+    actscope_plan_log(&o, ACTSCOPE_LOG_INFO, "plan: on the CPU: %s", actscope_last_error());
+    status = plan_build_on(&actscope_cpu_backend, &o, out, layers, count, need);
   }
-  *least = bytes + need;
-  *out = p;
-  return ACTSCOPE_OK;
+  return status;
 }
 
 actscope_status actscope_plan_create(actscope_plan **plan, const actscope_layer *layers, size_t count,
                                      const actscope_options *options) {
   if (!plan) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
-  uint64_t least = 0;
+  struct plan_need need;
   actscope_plan *p;
-  actscope_status status = plan_build(&p, layers, count, options, &least);
+  actscope_status status = plan_build(&p, layers, count, options, &need);
   *plan = NULL;
   if (status) return status;
   char a[32], b[32];
+  uint64_t least = p->own_bytes + need.least;
   if (least > p->options.memory_budget) {
-    size_t worst = 0;
-    for (size_t i = 1; i < count; ++i)
-      if (p->layers[i].need.least > p->layers[worst].need.least) worst = i;
     actscope_fail(ACTSCOPE_BUDGET_TOO_SMALL, "%s: a memory budget of %s holds no method; the smallest that would is %llu bytes (%s)",
-                  count ? p->layers[worst].name : "plan", size_text(a, p->options.memory_budget),
+                  count ? p->layers[need.worst].name : "plan", size_text(a, p->options.memory_budget),
                   (unsigned long long)least, size_text(b, least));
     actscope_memory_free(p);
     return ACTSCOPE_BUDGET_TOO_SMALL;
   }
   uint64_t left = p->options.memory_budget - p->own_bytes;
   if (p->workspace_bytes > left) p->workspace_bytes = left / 64 * 64;
+  status = p->backend->open(p);
+  if (status) {
+    actscope_memory_free(p);
+    return status;
+  }
   for (size_t i = 0; i < count; ++i) {
     const struct plan_layer *l = &p->layers[i];
     static const char *const methods[] = {"auto", "exact", "sampled", "gram"};
@@ -195,9 +215,11 @@ actscope_status actscope_plan_create(actscope_plan **plan, const actscope_layer 
 actscope_status actscope_minimum_budget(const actscope_layer *layers, size_t count, const actscope_options *options,
                                         uint64_t *bytes) {
   if (!bytes) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "bytes is NULL");
+  struct plan_need need;
   actscope_plan *p;
-  actscope_status status = plan_build(&p, layers, count, options, bytes);
+  actscope_status status = plan_build(&p, layers, count, options, &need);
   if (status) return status;
+  *bytes = p->own_bytes + need.least;
   actscope_memory_free(p);
   return ACTSCOPE_OK;
 }
@@ -214,7 +236,7 @@ actscope_status actscope_plan_workspace(const actscope_plan *p, size_t *bytes, s
 }
 
 static void workspace_drop(actscope_plan *p) {
-  if (p->owns_workspace) actscope_memory_free(p->workspace);
+  if (p->owns_workspace) p->backend->free(p, p->workspace);
   p->workspace = NULL;
   p->owns_workspace = 0;
 }
@@ -234,10 +256,10 @@ actscope_status actscope_plan_bind(actscope_plan *p, void *workspace, size_t byt
 
 static actscope_status workspace_ensure(actscope_plan *p) {
   if (p->workspace || p->workspace_bytes == 0) return ACTSCOPE_OK;
-  p->workspace = actscope_memory_allocate_raw(p->workspace_bytes);
+  p->workspace = p->backend->allocate(p, p->workspace_bytes);
   if (!p->workspace)
-    return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused a workspace of %llu bytes",
-                         (unsigned long long)p->workspace_bytes);
+    return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the %s refused a workspace of %llu bytes",
+                         p->options.device == ACTSCOPE_DEVICE_CPU ? "system" : "GPU", (unsigned long long)p->workspace_bytes);
   p->owns_workspace = 1;
   return ACTSCOPE_OK;
 }
@@ -265,35 +287,53 @@ static actscope_status tensor_check(const struct plan_layer *l, const actscope_t
   return ACTSCOPE_OK;
 }
 
-static actscope_status run_layer(actscope_plan *p, struct plan_layer *l, const actscope_tensor *t) {
-  double start = seconds_now();
+void actscope_plan_report_begin(const actscope_options *o, struct plan_layer *l) {
   memset(&l->report, 0, sizeof l->report);
-  l->report.statistics = p->options.statistics;
+  l->report.statistics = o->statistics;
   l->report.warnings = l->warnings;
   l->report.dtype = l->dtype;
   l->report.elements = l->elements;
   l->report.samples = l->samples;
   l->report.features = l->features;
-  actscope_plan_log(&p->options, ACTSCOPE_LOG_DEBUG, "%s: begins", l->name);
-  actscope_status status = actscope_cpu_layer_run(&p->options, l, t, p->workspace, p->workspace_bytes);
-  l->report.status = status;
-  l->report.seconds = seconds_now() - start;
-  l->reported = 1;
-  p->enqueued = 1;
-  actscope_plan_log(&p->options, ACTSCOPE_LOG_INFO, "%s: %llu x %llu %s in %.1f ms", l->name,
-                    (unsigned long long)l->samples, (unsigned long long)l->features, actscope_dtype_name(l->dtype),
-                    1e3 * l->report.seconds);
-  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; ++bit) {
-    char text[256];
-    if (p->options.log && actscope_warning_text(&l->report, bit, text, sizeof text))
-      actscope_plan_log(&p->options, ACTSCOPE_LOG_WARNING, "%s: %s", l->name, text);
+}
+
+void actscope_plan_note_samples(struct plan_layer *l, uint64_t valid) {
+  if (l->samples < 3) l->report.warnings |= ACTSCOPE_WARN_FEW_SAMPLES;
+  if (valid < 2) l->report.warnings |= ACTSCOPE_WARN_NO_VALID_PAIR;
+}
+
+void actscope_plan_report_empty(const actscope_options *o, struct plan_layer *l) {
+  actscope_layer_report *r = &l->report;
+  double none = core_nan();
+  struct moments m;
+  moments_init(&m);
+  if (o->statistics & ACTSCOPE_PROFILE) {
+    moments_finish(&m, o->statistics, &r->profile);
+    for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) r->profile.quantiles[q] = none;
   }
-  return status;
+  if (o->statistics & ACTSCOPE_DISTINCT) distinct_finish_exact(0, 0, &r->distinct);
+  if (o->statistics & ACTSCOPE_HEALTH) {
+    /* without samples every feature is vacuously dead and none is anything else; say nothing instead */
+    memset(&r->health, 0, sizeof r->health);
+    r->health.active_fraction = none;
+  }
+  if (o->statistics & ACTSCOPE_CORRELATION) {
+    pairs_report_init(l->samples, 0, &r->correlation);
+    r->correlation.method = l->correlation;
+    actscope_plan_note_samples(l, 0);
+  }
+  if (o->statistics & ACTSCOPE_RANK) r->rank.participation_ratio = r->rank.effective_rank = none;
+}
+
+void actscope_plan_log_warnings(const actscope_options *o, const struct plan_layer *l) {
+  char text[256];
+  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; ++bit)
+    if (o->log && actscope_warning_text(&l->report, bit, text, sizeof text))
+      actscope_plan_log(o, ACTSCOPE_LOG_WARNING, "%s: %s", l->name, text);
 }
 
 actscope_status actscope_plan_enqueue_layer(actscope_plan *p, size_t layer, const actscope_tensor *t,
                                             struct CUstream_st *stream) {
-  (void)stream;
   if (!p || !t) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "tensor" : "plan");
   if (layer >= p->count)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
@@ -303,12 +343,13 @@ actscope_status actscope_plan_enqueue_layer(actscope_plan *p, size_t layer, cons
   if (!t->data && l->elements)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: data is NULL", l->name);
   status = workspace_ensure(p);
-  return status ? status : run_layer(p, l, t);
+  if (status) return status;
+  p->enqueued = 1;
+  return p->backend->run(p, layer, t, 1, stream);
 }
 
 actscope_status actscope_plan_enqueue(actscope_plan *p, const actscope_tensor *tensors, size_t count,
                                       struct CUstream_st *stream) {
-  (void)stream;
   if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
   if (count != p->count)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%zu tensors for a plan of %zu layers", count, p->count);
@@ -319,23 +360,20 @@ actscope_status actscope_plan_enqueue(actscope_plan *p, const actscope_tensor *t
     actscope_status status = tensor_check(&p->layers[i], &tensors[i]);
     if (status) return status;
   }
-  actscope_status first = workspace_ensure(p);
-  if (first) return first;
-  for (size_t i = 0; i < count; ++i) {
-    if (!tensors[i].data && p->layers[i].elements) continue;
-    actscope_status status = run_layer(p, &p->layers[i], &tensors[i]);
-    if (status && !first) first = status;
-  }
+  actscope_status status = workspace_ensure(p);
+  if (status) return status;
   p->enqueued = 1;
-  return first;
+  return p->backend->run(p, 0, tensors, count, stream);
 }
 
-actscope_status actscope_plan_poll(actscope_plan *p) {
+static actscope_status poll(actscope_plan *p, int wait) {
   if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
-  return p->enqueued ? ACTSCOPE_OK : actscope_fail(ACTSCOPE_NOT_READY, "nothing was enqueued");
+  if (!p->enqueued) return actscope_fail(ACTSCOPE_NOT_READY, "nothing was enqueued");
+  return p->backend->poll(p, wait);
 }
 
-actscope_status actscope_plan_wait(actscope_plan *p) { return actscope_plan_poll(p); }
+actscope_status actscope_plan_poll(actscope_plan *p) { return poll(p, 0); }
+actscope_status actscope_plan_wait(actscope_plan *p) { return poll(p, 1); }
 
 actscope_status actscope_plan_report(actscope_plan *p, size_t layer, actscope_layer_report *report) {
   if (!p || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "report" : "plan");
@@ -343,8 +381,9 @@ actscope_status actscope_plan_report(actscope_plan *p, size_t layer, actscope_la
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
   if (!p->layers[layer].reported)
     return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was enqueued", p->layers[layer].name);
-  *report = p->layers[layer].report;
-  return ACTSCOPE_OK;
+  actscope_status status = p->backend->report(p, &p->layers[layer]);
+  if (!status) *report = p->layers[layer].report;
+  return status;
 }
 
 const char *actscope_plan_layer_name(const actscope_plan *p, size_t layer) {
@@ -354,6 +393,7 @@ const char *actscope_plan_layer_name(const actscope_plan *p, size_t layer) {
 void actscope_plan_destroy(actscope_plan *p) {
   if (!p) return;
   workspace_drop(p);
+  p->backend->close(p);
   actscope_memory_free(p);
 }
 

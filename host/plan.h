@@ -1,6 +1,7 @@
 /* plan.h - what the plan knows of each layer, and what a backend must offer.
  *
- * plan.c decides (methods, memory), a backend measures. The CPU backend is host/cpu/backend.c. */
+ * plan.c decides (methods, memory), a backend measures: host/cpu/backend.c with threads, host/cuda/backend.c with
+ * kernels. A build without CUDA has host/no_cuda.c in place of the latter. */
 #ifndef ACTSCOPE_PLAN_H
 #define ACTSCOPE_PLAN_H
 
@@ -17,16 +18,18 @@ struct plan_layer {
   actscope_distinct_method distinct;
   actscope_correlation_method correlation;
   uint32_t warnings; /* those that the plan alone decides */
-  struct cpu_need need; /* scratch bytes on the plan's backend */
+  struct cpu_need need; /* workspace bytes of this layer alone, on the plan's backend */
   actscope_layer_report report;
   int reported;
 };
 
 struct actscope_plan {
   actscope_options options; /* device and threads resolved */
+  const struct plan_backend *backend;
+  void *state;              /* the backend's own, between open and close */
   size_t count;
   struct plan_layer *layers;
-  uint64_t own_bytes;       /* the plan itself */
+  uint64_t own_bytes;       /* the plan itself, and what its backend holds beside the workspace */
   uint64_t workspace_bytes; /* what it wants to be lent */
   void *workspace;          /* NULL until bound or allocated */
   uint64_t bound_bytes;
@@ -39,13 +42,49 @@ enum { PLAN_ALIGNMENT = 256 };
 /* A line to the caller's log, if its level wants it. */
 void actscope_plan_log(const actscope_options *options, actscope_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The warnings of a report, to the caller's log. */
+void actscope_plan_log_warnings(const actscope_options *options, const struct plan_layer *layer);
+/* Starts a layer's report afresh: what is known before anything is measured. */
+void actscope_plan_report_begin(const actscope_options *options, struct plan_layer *layer);
+/* The report of a layer without elements: counts of 0, and no other number. */
+void actscope_plan_report_empty(const actscope_options *options, struct plan_layer *layer);
+/* Marks layers of few samples or without a valid pair. */
+void actscope_plan_note_samples(struct plan_layer *layer, uint64_t valid);
 
 /* ---- What a backend offers ------------------------------------------------------------------------------------------ */
 
-/* Scratch for this layer under these options. */
-struct cpu_need actscope_cpu_layer_need(const actscope_options *options, const struct plan_layer *layer);
-/* Measures one tensor into layer->report, with scratch bytes >= need.least. */
-actscope_status actscope_cpu_layer_run(const actscope_options *options, struct plan_layer *layer,
-                                       const actscope_tensor *tensor, void *scratch, uint64_t bytes);
+/* Of a whole plan, in bytes: the least workspace that does, the most that helps, and what the backend holds beside it. */
+struct plan_need {
+  uint64_t least, best, beside;
+  size_t worst; /* the layer that sets the least */
+};
+
+struct plan_backend {
+  actscope_device device;
+  /* Sets layer->need, or refuses with ACTSCOPE_UNSUPPORTED what this backend cannot do. */
+  actscope_status (*layer_need)(const actscope_options *options, struct plan_layer *layer);
+  void (*plan_need)(const actscope_plan *plan, struct plan_need *need);
+  /* Once workspace_bytes is decided; nothing is allocated after this but the workspace. close undoes it. */
+  actscope_status (*open)(actscope_plan *plan);
+  void (*close)(actscope_plan *plan);
+  void *(*allocate)(actscope_plan *plan, uint64_t bytes); /* a workspace; NULL when refused */
+  void (*free)(actscope_plan *plan, void *workspace);
+  /* Measures layers first .. first + count - 1; a tensor with data NULL, and elements, skips its layer. The tensors were
+   * checked. All layers are tried; the first failure is returned. */
+  actscope_status (*run)(actscope_plan *plan, size_t first, const actscope_tensor *tensors, size_t count,
+                         struct CUstream_st *stream);
+  /* Something was enqueued: is it finished? */
+  actscope_status (*poll)(actscope_plan *plan, int wait);
+  /* The layer was enqueued: completes layer->report. */
+  actscope_status (*report)(actscope_plan *plan, struct plan_layer *layer);
+};
+
+extern const struct plan_backend actscope_cpu_backend;
+/* NULL when no GPU can be used, for the reason that actscope_no_gpu_reason() gives. */
+const struct plan_backend *actscope_cuda_backend(void);
+/* GPUs that can be used: how many, whether the one with this number is among them, and what the i-th of them is. */
+int actscope_cuda_count(void);
+int actscope_cuda_has(int ordinal);
+void actscope_cuda_info(int i, actscope_device_info *info);
 
 #endif

@@ -2,12 +2,13 @@
  *
  * Workspace of a layer: the profile stage has all of it; then the feature states (32 B a feature) lie at its start and
  * the column, pair and Gram stages share the rest, one after the other. */
-#include "core/distinct.h"
+#include <time.h>
+
 #include "core/gram.h"
-#include "core/moments.h"
 #include "core/pairs.h"
 #include "cpu/cpu.h"
 #include "error.h"
+#include "memory.h"
 #include "plan.h"
 
 /* Beyond this side the eigenvalues take minutes: 4/3 n^3 operations, 9e10 at 4096. */
@@ -41,7 +42,7 @@ static void widen(struct cpu_need *need, struct cpu_need stage, int required, ui
   if (base + stage.best > need->best) need->best = base + stage.best;
 }
 
-struct cpu_need actscope_cpu_layer_need(const actscope_options *o, const struct plan_layer *l) {
+static struct cpu_need need_of(const actscope_options *o, const struct plan_layer *l) {
   struct stages s = stages_of(o, l);
   struct cpu_need need = {0, 0};
   if (l->elements == 0) return need;
@@ -57,11 +58,6 @@ struct cpu_need actscope_cpu_layer_need(const actscope_options *o, const struct 
   }
   if (need.best < need.least) need.best = need.least;
   return need;
-}
-
-static void note_samples(const struct plan_layer *l, uint64_t valid, actscope_layer_report *r) {
-  if (l->samples < 3) r->warnings |= ACTSCOPE_WARN_FEW_SAMPLES;
-  if (valid < 2) r->warnings |= ACTSCOPE_WARN_NO_VALID_PAIR;
 }
 
 /* The feature side: health, pairs, Gram. */
@@ -82,7 +78,7 @@ static actscope_status run_features(const actscope_options *o, struct plan_layer
                                 &r->warnings);
     if (status) return status;
     exact = r->correlation.pairs == r->correlation.pairs_total;
-    note_samples(l, valid, r);
+    actscope_plan_note_samples(l, valid);
   }
   if (s->gram && valid > 0) {
     uint64_t side = l->samples < l->features ? l->samples : l->features;
@@ -101,7 +97,7 @@ static actscope_status run_features(const actscope_options *o, struct plan_layer
     r->correlation.pairs = r->correlation.pairs_total;
     r->correlation.mean_square = gram_mean_square(frobenius, valid);
     r->correlation.adjusted_rms = pairs_adjusted_rms(r->correlation.mean_square, l->samples);
-    note_samples(l, valid, r);
+    actscope_plan_note_samples(l, valid);
   }
   if (o->statistics & ACTSCOPE_RANK) {
     r->rank.participation_ratio = valid > 0 ? gram_participation_ratio(frobenius, valid) : core_nan();
@@ -111,36 +107,12 @@ static actscope_status run_features(const actscope_options *o, struct plan_layer
   return ACTSCOPE_OK;
 }
 
-/* An empty tensor has counts of 0 and no other number. */
-static void report_empty(const actscope_options *o, struct plan_layer *l) {
-  actscope_layer_report *r = &l->report;
-  double none = core_nan();
-  struct moments m;
-  moments_init(&m);
-  if (o->statistics & ACTSCOPE_PROFILE) {
-    moments_finish(&m, o->statistics, &r->profile);
-    for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) r->profile.quantiles[q] = none;
-  }
-  if (o->statistics & ACTSCOPE_DISTINCT) distinct_finish_exact(0, 0, &r->distinct);
-  if (o->statistics & ACTSCOPE_HEALTH) {
-    /* without samples every feature is vacuously dead and none is anything else; say nothing instead */
-    memset(&r->health, 0, sizeof r->health);
-    r->health.active_fraction = none;
-  }
-  if (o->statistics & ACTSCOPE_CORRELATION) {
-    pairs_report_init(l->samples, 0, &r->correlation);
-    r->correlation.method = l->correlation;
-    note_samples(l, 0, r);
-  }
-  if (o->statistics & ACTSCOPE_RANK) r->rank.participation_ratio = r->rank.effective_rank = none;
-}
-
-actscope_status actscope_cpu_layer_run(const actscope_options *o, struct plan_layer *l, const actscope_tensor *tensor,
-                                       void *scratch, uint64_t bytes) {
+static actscope_status measure(const actscope_options *o, struct plan_layer *l, const actscope_tensor *tensor,
+                               void *scratch, uint64_t bytes) {
   struct stages s = stages_of(o, l);
   actscope_layer_report *r = &l->report;
   if (l->elements == 0) {
-    report_empty(o, l);
+    actscope_plan_report_empty(o, l);
     return ACTSCOPE_OK;
   }
   struct view v;
@@ -152,3 +124,64 @@ actscope_status actscope_cpu_layer_run(const actscope_options *o, struct plan_la
   }
   return s.columns ? run_features(o, l, &s, &v, scratch, bytes) : ACTSCOPE_OK;
 }
+
+/* ---- What the plan calls ---------------------------------------------------------------------------------------------- */
+
+static actscope_status layer_need(const actscope_options *o, struct plan_layer *l) {
+  l->need = need_of(o, l);
+  return ACTSCOPE_OK;
+}
+
+/* Layers run one after the other in the same workspace. */
+static void plan_need(const actscope_plan *p, struct plan_need *need) {
+  for (size_t i = 0; i < p->count; ++i) {
+    const struct cpu_need *n = &p->layers[i].need;
+    if (n->least > need->least) need->least = n->least, need->worst = i;
+    if (n->best > need->best) need->best = n->best;
+  }
+}
+
+static actscope_status open_nothing(actscope_plan *p) { (void)p; return ACTSCOPE_OK; }
+static void close_nothing(actscope_plan *p) { (void)p; }
+static void *allocate(actscope_plan *p, uint64_t bytes) { (void)p; return actscope_memory_allocate_raw(bytes); }
+static void free_workspace(actscope_plan *p, void *workspace) { (void)p; actscope_memory_free(workspace); }
+
+static double seconds_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static actscope_status run_layer(actscope_plan *p, struct plan_layer *l, const actscope_tensor *t) {
+  double start = seconds_now();
+  actscope_plan_report_begin(&p->options, l);
+  actscope_plan_log(&p->options, ACTSCOPE_LOG_DEBUG, "%s: begins", l->name);
+  actscope_status status = measure(&p->options, l, t, p->workspace, p->workspace_bytes);
+  l->report.status = status;
+  l->report.seconds = seconds_now() - start;
+  l->reported = 1;
+  actscope_plan_log(&p->options, ACTSCOPE_LOG_INFO, "%s: %llu x %llu %s in %.1f ms", l->name,
+                    (unsigned long long)l->samples, (unsigned long long)l->features, actscope_dtype_name(l->dtype),
+                    1e3 * l->report.seconds);
+  actscope_plan_log_warnings(&p->options, l);
+  return status;
+}
+
+static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor *tensors, size_t count,
+                           struct CUstream_st *stream) {
+  actscope_status result = ACTSCOPE_OK;
+  (void)stream;
+  for (size_t i = 0; i < count; ++i) {
+    if (!tensors[i].data && p->layers[first + i].elements) continue;
+    actscope_status status = run_layer(p, &p->layers[first + i], &tensors[i]);
+    if (status && !result) result = status;
+  }
+  return result;
+}
+
+/* run has finished when it returns. */
+static actscope_status poll(actscope_plan *p, int wait) { (void)p, (void)wait; return ACTSCOPE_OK; }
+static actscope_status report(actscope_plan *p, struct plan_layer *l) { (void)p, (void)l; return ACTSCOPE_OK; }
+
+const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
+                                                  allocate, free_workspace, run, poll, report};
