@@ -683,11 +683,11 @@ class Memory(Program):
 
     def test_a_small_cap_changes_no_number(self):
         x = np.random.default_rng(3).standard_normal((64, 3000), dtype=np.float32)
-        path = self.save("x.npy", x)
-        wide, _ = self.measure(path)
+        self.save("x.npy", x)
+        wide, _ = self.measure("x.npy")
         done = self.run_program("report", "--memory", "1KiB", "x.npy")
         smallest = max(int(n) for n in re.findall(r"(\d+) bytes", done.stderr))
-        tight, resident = self.measure("--memory", str(smallest), path)
+        tight, resident = self.measure("--memory", str(smallest), "x.npy")
         a, b = wide["layers"][0], tight["layers"][0]
         for name in ("mean_abs", "mean_square", "max_abs"):
             self.assertAlmostEqual(a["correlation"][name], b["correlation"][name], 6)
