@@ -148,7 +148,8 @@ static char *panels_at(const struct run *r, int slot, uint64_t k, uint64_t lengt
   return r->slot[slot] + (k * wide + position * length) * r->size;
 }
 
-static uint64_t task(struct run *r) { return __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED); }
+static uint64_t tasks(struct run *r, uint64_t count) { return __atomic_fetch_add(&r->next, count, __ATOMIC_RELAXED); }
+static uint64_t task(struct run *r) { return tasks(r, 1); }
 
 /* Everybody: waits, and starts a new list of tasks. */
 static void tasks_begin(struct run *r) {
@@ -210,7 +211,14 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
                             struct product_tally *tally) {
   uint64_t rows = (strip_length(r, I) + BLOCK - 1) / BLOCK, i = 0, before = 0, range[2][2];
   uint64_t count = row_blocks(r, I, J, 0, range);
-  for (uint64_t t = task(r);; t = task(r)) {
+  /* Neighbours go to one thread where there are plenty: their panels are fetched ahead. */
+  uint64_t plenty = rows * ((strip_length(r, J) + BLOCK - 1) / BLOCK) / (32 * (uint64_t)omp_get_num_threads());
+  uint64_t together = plenty < 1 ? 1 : plenty > 8 ? 8 : plenty;
+  for (uint64_t t = 0, end = 0;; ++t) {
+    if (t == end) {
+      t = tasks(r, together);
+      end = t + together;
+    }
     while (t >= before + count) {
       before += count;
       if (++i == rows) return;

@@ -52,22 +52,30 @@ static void tally_empty(struct product_tally *t) {
 
 #if LANES >= 8
 #if defined(__AVX512F__)
-LANE_FN vi one_shifted(vi by) { return (vi)_mm512_sllv_epi32(_mm512_set1_epi32(1), (__m512i)by); } /* 0 outside 0 .. 31 */
 LANE_FN vi add3(vi a, vi b, vi c) { return (vi)_mm512_ternarylogic_epi32((__m512i)a, (__m512i)b, (__m512i)c, 0x96); }
 LANE_FN vi carry3(vi a, vi b, vi c) { return (vi)_mm512_ternarylogic_epi32((__m512i)a, (__m512i)b, (__m512i)c, 0xE8); }
+/* 1 << (bin of r mod 32). Adding 2^17, rounded towards zero, leaves the bin in the lowest bits; rotation takes them
+ * modulo 32. */
+LANE_FN vi bin_word(vf r) {
+  __m512 bin = _mm512_add_round_ps((__m512)r, _mm512_set1_ps(131072), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  return (vi)_mm512_rolv_epi32(_mm512_set1_epi32(1), (__m512i)bin);
+}
 #else
-LANE_FN vi one_shifted(vi by) { return (vi)_mm256_sllv_epi32(_mm256_set1_epi32(1), (__m256i)by); }
 LANE_FN vi add3(vi a, vi b, vi c) { return a ^ b ^ c; }
 LANE_FN vi carry3(vi a, vi b, vi c) { return (a & b) | (c & (a ^ b)); }
+LANE_FN vi bin_word(vf r) {
+  vi bin = __builtin_convertvector(r * (float)ACTSCOPE_PAIR_BINS, vi) & 31;
+  return (vi)_mm256_sllv_epi32(_mm256_set1_epi32(1), (__m256i)bin);
+}
 #endif
 
-/* Adds n words a lane to the counters; n is a constant of the caller. */
+/* Adds n words a lane to the counters from this slice on; n is a constant of the caller. */
 LANE_FN void slices_add(vi *slice, vi *x, int n) {
-#pragma GCC unroll 6
+#pragma GCC unroll 4
   while (n > 1) {
     vi s = *slice;
     int m = 0;
-#pragma GCC unroll 12
+#pragma GCC unroll 6
     for (int q = 0; q + 1 < n; q += 2) {
       vi carry = carry3(s, x[q], x[q + 1]);
       s = add3(s, x[q], x[q + 1]);
@@ -89,21 +97,45 @@ LANE_FN void slices_add(vi *slice, vi *x, int n) {
   }
 }
 
+/* n vectors of |r|, an even number, of which only lanes with bit `half` of their bin's bit 5 count (half -1: all, and
+ * all bins are below 32). Four words at a time leave one carry for the third slice. */
+LANE_FN void count_half(const vf *r, int n, int half, vi *slice) {
+  vi ones = slice[0], twos = slice[1], fours[6];
+#pragma GCC unroll 6
+  for (int q = 0; q < n; q += 4) {
+    vi x[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      x[i] = (vi){0};
+      if (q + i >= n) continue;
+      vf v = r[q + i];
+      if (half == 1) v = vf_min(v, vf_all((ACTSCOPE_PAIR_BINS - 0.5f) / ACTSCOPE_PAIR_BINS)); /* 1 is in the last bin */
+      x[i] = bin_word(v);
+      if (half == 0) x[i] &= v < 0.5f;
+      if (half == 1) x[i] &= v >= 0.5f;
+    }
+    vi a = carry3(ones, x[0], x[1]);
+    ones = add3(ones, x[0], x[1]);
+    vi b = {0};
+    if (q + 2 < n) {
+      b = carry3(ones, x[2], x[3]);
+      ones = add3(ones, x[2], x[3]);
+    }
+    fours[q / 4] = carry3(twos, a, b);
+    twos = add3(twos, a, b);
+  }
+  slice[0] = ones;
+  slice[1] = twos;
+  slices_add(slice + 2, fours, (n + 3) / 4);
+}
+
 LANE_FN void count_bins(const vf *r, int n, int upper, struct lanes *s) {
-  vi word[24];
-#pragma GCC unroll 24
-  for (int q = 0; q < n; ++q) {
-    vi bin = __builtin_convertvector(r[q] * (float)ACTSCOPE_PAIR_BINS, vi);
-    word[q] = one_shifted(bin);
+  if (!upper) {
+    count_half(r, n, -1, s->slice[0]);
+  } else {
+    count_half(r, n, 0, s->slice[0]);
+    count_half(r, n, 1, s->slice[1]);
   }
-  slices_add(s->slice[0], word, n);
-  if (!upper) return;
-#pragma GCC unroll 24
-  for (int q = 0; q < n; ++q) {
-    vf scaled = vf_min(r[q] * (float)ACTSCOPE_PAIR_BINS, vf_all(ACTSCOPE_PAIR_BINS - 1));
-    word[q] = one_shifted(__builtin_convertvector(scaled, vi) - 32);
-  }
-  slices_add(s->slice[1], word, n);
 }
 #else
 LANE_FN void count_bins(const vf *r, int n, int upper, struct lanes *s) {

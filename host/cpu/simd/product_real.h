@@ -42,6 +42,14 @@ LANE_FN const REAL *NAME(panel)(const void *base, int64_t stride, uint64_t at) {
   return (const REAL *)base + (int64_t)(at / WIDTH) * stride + at % WIDTH;
 }
 
+/* Fetches a share of the panels after b, for row i of `rows`: they are next. */
+LANE_FN void NAME(ahead)(const REAL *b, int64_t stride, uint64_t k, uint64_t i, uint64_t rows) {
+  uint64_t tiles = (rows + ROWS - 1) / ROWS, share = (k + tiles - 1) / tiles, from = i / ROWS * share;
+  const REAL *next = b + VECTORS * stride + from * WIDTH;
+  for (uint64_t l = 0; l < share; ++l, next += WIDTH)
+    for (int v = 0; v < VECTORS; ++v) __builtin_prefetch(next + v * stride, 0, 2);
+}
+
 static void NAME(direct)(const struct product_part *p, struct product_tally *t) {
   for (uint64_t j = 0; j < p->columns; j += COLUMNS) {
     if (p->j0 + j >= p->band->v) break;
@@ -50,6 +58,7 @@ static void NAME(direct)(const struct product_part *p, struct product_tally *t) 
       if (p->i0 + i >= p->band->v) break;
       int meets = product_band_meets(p->band, p->i0 + i, ROWS, p->j0 + j, COLUMNS);
       if (meets == 0) continue;
+      NAME(ahead)(b, p->stride, p->k, i, p->rows);
       VEC c[ROWS][VECTORS];
       NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, c);
       if (meets == 1) {
