@@ -30,4 +30,4 @@ run-tests: all examples $(B)/tests/unit $(TOOLS)
 
 ## unit: the C tests alone, without set-up; UNIT_ARGS="--filter SUITE/NAME" picks some
 unit: $(B)/tests/unit
-	$(Q)$(B)/tests/unit -j2 $(UNIT_ARGS)
+	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/unit -j2 $(UNIT_ARGS)

@@ -244,6 +244,19 @@ Test(api, options_outside_their_range_are_refused) {
   }
 }
 
+/* Indices of features are 32 bits wide where pairs are looked at; without pairs there is no such limit. */
+Test(api, two_to_the_32_features) {
+  static const int64_t shape[2] = {2, 1ll << 32};
+  actscope_layer layer = {"wide", ACTSCOPE_FLOAT16, 2, shape};
+  actscope_options o = cpu_options();
+  actscope_plan *plan;
+  REFUSED(actscope_plan_create(&plan, &layer, 1, &o), ACTSCOPE_UNSUPPORTED, "wide");
+  cr_assert_null(plan);
+  o.statistics = ACTSCOPE_PROFILE;
+  ACCEPTED(actscope_plan_create(&plan, &layer, 1, &o));
+  actscope_plan_destroy(plan);
+}
+
 /* ---- Shapes at the edges ----------------------------------------------------------------------------------------------- */
 
 Test(api, every_number_of_dimensions) {
