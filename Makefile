@@ -56,6 +56,9 @@ ISA_avx2     := -march=x86-64-v3
 ISA_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
 SIMDFLAGS := -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -ffp-contract=fast -Wno-psabi
 
+# The profile's sums depend on the order in which they are written.
+$(foreach i,$(ISAS),$(B)/obj/host/cpu/simd/profile.$(i).o): SIMDFLAGS += -fno-associative-math
+
 LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
 APP_O    := $(APP_C:%.c=$(B)/obj/%.o)
 CLI_O    := $(CLI_C:%.c=$(B)/obj/%.o)

@@ -169,7 +169,7 @@ ACTSCOPE_FN void moments_finish(const struct moments *m, uint32_t parts, actscop
   }
   if ((parts & ACTSCOPE_ENTROPY) && m->n > 1 && m->abs_sum > 0) {
     double h = (log(m->abs_sum) - m->abs_log_sum / m->abs_sum) / log(n);
-    out->entropy = h < 0 ? 0 : h > 1 ? 1 : h;
+    out->entropy = h < 0 ? 0 : h > 1 || m->min == m->max ? 1 : h;
   }
 }
 

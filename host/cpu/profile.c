@@ -3,21 +3,23 @@
  * The stream of elements is cut into chunks by their number alone; threads take chunks, and a chunk gives one state of
  * moments. States are merged in the order of the chunks; histograms, sketches and sets are integers whose order does not
  * matter. Inside a chunk, elements that lie side by side are handed to the kernels in blocks where they are; others are
- * gathered first. Exact distinct values of wide types whose set does not fit are counted afterwards, one range of keys
- * after the other, the ranges chosen by a sketch. */
+ * gathered first. Exact distinct values of wide types that turn out too many for their set are counted afterwards, one
+ * range of keys after the other, the ranges chosen by a sketch made on the way. */
 #include "cpu/profile.h"
 
 #include <omp.h>
 
 #include "cpu/cpu.h"
+#include "error.h"
 
 enum {
   CHUNKS = 256,         /* at the most */
   CHUNK = 16384,        /* elements, at the least */
   GATHER = 1024,        /* elements gathered at once; shorter runs than half of it are gathered too */
   KEYS = 1024,          /* keys made and inserted at once */
-  GUIDE_BITS = 10,      /* the sketch that guides the passes of an exact count: 2 % */
-  SET_LEAST = 8192      /* slots; a set this small still takes several threads */
+  TABLE_GAP = 2112,     /* bytes between tables */
+  TABLES_FROM = 1 << 19, /* elements a worker from which on four tables pay for being cleared and added up */
+  GUIDE_BITS = 10       /* the sketch that guides the passes of an exact count: 2 % */
 };
 #define NARROW_BLOCK (1u << 20)
 
@@ -35,7 +37,7 @@ struct layout {
   uint64_t elements, chunks, chunk;
   /* with what */
   int workers, tables;
-  uint64_t states_bytes, totals_bytes, gather_bytes, keys_bytes, words_bytes, table_bytes, worker_bytes, set_bytes, bytes;
+  uint64_t states_bytes, totals_bytes, gather_bytes, keys_bytes, hashes_bytes, words_bytes, table_bytes, worker_bytes, stage_bytes, set_bytes, bytes;
 };
 
 static uint64_t up64(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -44,18 +46,25 @@ static void layout_place(struct layout *l, int workers, int tables, uint64_t set
   l->workers = workers;
   l->tables = tables;
   l->set_bytes = set_bytes;
-  l->worker_bytes = l->gather_bytes + l->keys_bytes + l->words_bytes + l->table_bytes * (uint64_t)tables;
+  l->stage_bytes = 0;
+  if (l->exact) {
+    struct distinct_set set;
+    actscope_distinct_shape(&set, (uint32_t)l->size, set_bytes);
+    l->stage_bytes = actscope_distinct_stage_bytes(&set);
+  }
+  l->worker_bytes = l->gather_bytes + l->keys_bytes + l->hashes_bytes + l->words_bytes + l->stage_bytes +
+                    l->table_bytes * (uint64_t)tables;
   l->bytes = l->states_bytes + l->totals_bytes + l->worker_bytes * (uint64_t)workers + set_bytes;
 }
 
-/* Bytes of the set: for all keys at once, and the least, with which some 64 passes do. */
+/* Bytes of the set: for all values at once, with room for partitions that get more than their share, and the least, with
+ * which some 64 passes do. */
 static uint64_t set_best(const struct layout *l) {
-  uint64_t slots = l->elements + l->elements / 3 + SET_LEAST, bytes = slots * l->size;
-  return up64(l->size == 4 && bytes > 1ull << 29 ? 1ull << 29 : bytes);
+  return up64((l->elements + l->elements / 8 + 2 * DISTINCT_LEAST) * l->size + 2048 * sizeof(struct distinct_partition));
 }
 static uint64_t set_least(const struct layout *l) {
-  uint64_t best = set_best(l), least = best / 64, floor = SET_LEAST * l->size;
-  return up64(least > floor ? least : floor < best ? floor : best);
+  uint64_t part = set_best(l) / 64, least = DISTINCT_LEAST * l->size + 2048 * sizeof(struct distinct_partition);
+  return up64(part > least ? part : least);
 }
 
 static void layout_init(struct layout *l, const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements) {
@@ -80,8 +89,17 @@ static void layout_init(struct layout *l, const struct cpu_profile_request *q, a
   l->totals_bytes = l->wide_counts ? up64(l->bins * sizeof(uint64_t)) : 0;
   l->gather_bytes = up64(GATHER * l->size);
   l->keys_bytes = l->exact ? up64(KEYS * l->size) : 0;
+  l->hashes_bytes = l->sketch_bits ? up64(PROFILE_HASHES * sizeof(uint32_t)) : 0;
   l->words_bytes = l->sketch_bits ? up64(sizeof(uint32_t) << l->sketch_bits) : 0;
-  l->table_bytes = l->histogram ? up64(l->bins * sizeof(uint32_t)) : 0;
+  /* Not a multiple of 4 KiB: a load waits for a store to the same place in another page. */
+  l->table_bytes = l->histogram ? up64(l->bins * sizeof(uint32_t)) + TABLE_GAP : 0;
+}
+
+/* Tables a worker uses at best: 1 MiB in all for 16-bit bins, and no more than 64 MiB for all workers. */
+static int most_tables(const struct layout *l, int workers) {
+  if (!l->histogram) return 0;
+  if (l->bins > 65536 || workers > 128) return 1;
+  return l->elements / (uint64_t)workers >= TABLES_FROM && workers <= 64 ? 4 : 2;
 }
 
 static int most_workers(const struct layout *l, int threads) {
@@ -91,16 +109,20 @@ static int most_workers(const struct layout *l, int threads) {
 
 /* The largest arrangement that fits. Threads come first, then second tables; a set takes half, then what is left. */
 static int layout_fit(struct layout *l, int threads, uint64_t bytes) {
-  uint64_t best = l->exact ? set_best(l) : 0, least = l->exact ? set_least(l) : 0, half = bytes / 2, want;
-  want = best < half ? best : half > least ? half / 64 * 64 : least;
+  uint64_t best = l->exact ? set_best(l) : 0, least = l->exact ? set_least(l) : 0, half = bytes / 2 / 64 * 64, want;
+  want = best < half ? best : half > least ? half : least;
   for (int workers = most_workers(l, threads); workers >= 1; --workers)
-    for (int tables = l->histogram ? 2 : 0; tables >= l->histogram; --tables) {
-      layout_place(l, workers, tables, workers == 1 && tables <= 1 ? least : want);
-      if (l->bytes > bytes) continue;
-      if (l->exact && workers > 1 && l->set_bytes < best && l->set_bytes < 8u * KEYS * l->size * (uint64_t)workers) continue;
-      uint64_t rest = (bytes - l->bytes) / 64 * 64, set = l->set_bytes + rest;
-      if (l->exact) layout_place(l, workers, tables, set < best ? set : best);
-      return 1;
+    for (int tables = most_tables(l, workers); tables >= l->histogram; tables = tables > 1 ? tables / 2 : -1) {
+      for (uint64_t set = best;; set = set / 64 * 63 / 64 * 64) { /* the stages grow with the set */
+        if (set < want) set = want;
+        layout_place(l, workers, tables, set);
+        if (l->bytes <= bytes) return 1;
+        if (set == want) break;
+      }
+      if (workers == 1 && tables <= 1) {
+        layout_place(l, workers, tables, least);
+        if (l->bytes <= bytes) return 1;
+      }
     }
   return 0;
 }
@@ -112,7 +134,8 @@ struct cpu_need actscope_cpu_profile_need(const struct cpu_profile_request *q, a
   if (l.statistics == 0 || elements == 0) return need;
   layout_place(&l, 1, l.histogram, l.exact ? set_least(&l) : 0);
   need.least = l.bytes;
-  layout_place(&l, most_workers(&l, q->threads), 2 * l.histogram, l.exact ? set_best(&l) : 0);
+  int workers = most_workers(&l, q->threads);
+  layout_place(&l, workers, most_tables(&l, workers), l.exact ? set_best(&l) : 0);
   need.best = l.bytes;
   return need;
 }
@@ -167,7 +190,6 @@ static void gather_run(char *to, const char *from, int64_t stride, uint64_t n, s
 
 struct worker;
 static void consume(struct worker *w, const void *x, uint32_t n);
-static void insert_keys(struct worker *w, const void *x, uint32_t n);
 
 /* Hands the elements [from, to) to `take`, in order, side by side. gather holds GATHER elements. */
 static void walk(const struct stream *s, uint64_t from, uint64_t to, char *gather,
@@ -201,9 +223,9 @@ static void walk(const struct stream *s, uint64_t from, uint64_t to, char *gathe
 
 /* ---- Moments of a chunk ------------------------------------------------------------------------------------------------
  * Blocks are summed about a pivot; blocks with the same pivot form a segment, whose sums are added in double. A block
- * for which the pivot lies badly, or the scales do, closes the segment and starts another about its own mean. Badly:
- * more than 3 standard deviations of all values of the chunk so far from the block's mean, so that at most one digit
- * of single precision cancels; steps and drift widen that deviation and rarely get there. */
+ * whose mean lies more than 1.5 standard deviations of all values of the chunk so far away from the pivot would lose
+ * digits: it closes the segment and starts another, about the mean of all so far if that is near enough, else about its
+ * own. Steps and drift widen that deviation, so that few blocks are summed twice. */
 struct segment {
   struct moments closed; /* earlier segments; counts and extrema of all */
   struct profile_frame frame;
@@ -238,10 +260,22 @@ static double load(const void *x, uint32_t i, size_t size) {
 
 static int clamp(int v, int limit) { return v > limit ? limit : v < -limit ? -limit : v; }
 
+static void segment_frame(struct segment *g, double pivot, int scale_log, int abs_log, size_t size) {
+  int limit = size == 8 ? 1000 : 126, e = (int)g->closed.exponent;
+  g->frame.pivot = size == 4 ? (double)(float)pivot : pivot;
+  g->scale_log = clamp(scale_log, limit);
+  g->abs_log = clamp(abs_log, limit);
+  g->frame.scale = ldexp(1, -g->scale_log);
+  g->frame.abs_scale = ldexp(1, -g->abs_log);
+  g->closed_n = (double)g->closed.n;
+  g->closed_mean = ldexp(g->closed.mean, -g->scale_log) - ldexp(g->frame.pivot, -g->scale_log);
+  g->closed_m2 = ldexp(g->closed.m2, 2 * (e - g->scale_log));
+  g->closed_abs = ldexp(g->closed.abs_sum, e - g->abs_log);
+}
+
 /* A new segment, framed by the finite ones of n elements. */
 static void segment_open(struct segment *g, const void *x, uint32_t n, size_t size) {
   double top = 0, sum = 0, abs = 0, square = 0, k = 0;
-  int limit = size == 8 ? 1000 : 126;
   segment_close(g);
   for (uint32_t i = 0; i < n; ++i) {
     double v = load(x, i, size);
@@ -260,29 +294,45 @@ static void segment_open(struct segment *g, const void *x, uint32_t n, size_t si
     double v = load(x, i, size), d = v * unit - pivot * unit;
     if (core_finite(v)) square += d * d;
   }
-  g->frame.pivot = pivot;
-  g->scale_log = clamp(square > 0 ? ilogb(sqrt(square / k)) + t : t, limit);
-  g->abs_log = clamp(abs > 0 ? ilogb(abs / k) + t : t, limit);
-  g->frame.scale = ldexp(1, -g->scale_log);
-  g->frame.abs_scale = ldexp(1, -g->abs_log);
-  int e = (int)g->closed.exponent;
-  g->closed_n = (double)g->closed.n;
-  g->closed_mean = ldexp(g->closed.mean, -g->scale_log) - ldexp(pivot, -g->scale_log);
-  g->closed_m2 = ldexp(g->closed.m2, 2 * (e - g->scale_log));
-  g->closed_abs = ldexp(g->closed.abs_sum, e - g->abs_log);
+  segment_frame(g, pivot, square > 0 ? ilogb(sqrt(square / k)) + t : t, abs > 0 ? ilogb(abs / k) + t : t, size);
 }
 
-/* Would the block's sums lose digits? */
-static int segment_takes(const struct segment *g, const struct profile_sums *b) {
-  if (!core_finite(b->s4) || !core_finite(b->abs)) return 0;
-  if (b->n == 0 || (b->min == b->max && b->min == g->frame.pivot)) return 1;
-  double n = g->n + b->n, s1 = g->s1 + b->s1, mean = s1 / n, m2 = g->s2 + b->s2 - s1 * mean, all = n + g->closed_n;
+/* All values so far, with a block, in the segment's units. */
+struct so_far {
+  double n, mean, variance, abs;
+};
+static struct so_far segment_with(const struct segment *g, const struct profile_sums *b) {
+  double n = g->n + b->n, s1 = g->s1 + b->s1, mean = s1 / n, m2 = g->s2 + b->s2 - s1 * mean;
+  struct so_far s = {n + g->closed_n, mean, 0, g->abs + b->abs + g->closed_abs};
   if (g->closed_n > 0) {
-    double d = mean - g->closed_mean;
-    m2 += g->closed_m2 + d * d * n * g->closed_n / all;
+    double d = g->closed_mean - mean;
+    m2 += g->closed_m2 + d * d * n * g->closed_n / s.n;
+    s.mean += d * g->closed_n / s.n;
   }
-  double variance = m2 / all, away = b->s1 / b->n;
-  return away * away <= 8 * variance && variance >= 0x1p-40 && (g->abs + b->abs + g->closed_abs) >= 0x1p-40 * all;
+  s.variance = m2 / s.n;
+  return s;
+}
+
+static int near(double mean, double pivot, double variance) { return (mean - pivot) * (mean - pivot) <= 2.25 * variance; }
+
+enum verdict { TAKEN, FAR, LOST };
+/* TAKEN: the block's sums keep their digits. FAR: its mean is far from the pivot. LOST: its sums left the range. */
+static enum verdict segment_judge(const struct segment *g, const struct profile_sums *b) {
+  if (!core_finite(b->s4) || !core_finite(b->abs)) return LOST;
+  if (b->n == 0 || (b->min == b->max && b->min == g->frame.pivot)) return TAKEN;
+  struct so_far s = segment_with(g, b);
+  if (!(s.variance >= 0x1p-40) || !(s.abs >= 0x1p-40 * s.n)) return LOST;
+  return near(b->s1 / b->n, 0, s.variance) ? TAKEN : FAR;
+}
+
+/* A new segment for a block that is FAR, by its sums. */
+static void segment_follow(struct segment *g, const struct profile_sums *b, size_t size) {
+  struct so_far s = segment_with(g, b);
+  double mean = b->s1 / b->n, pivot = near(mean, s.mean, s.variance) ? s.mean : mean;
+  int scale_log = g->scale_log, abs_log = g->abs_log;
+  pivot = g->frame.pivot + ldexp(pivot, scale_log);
+  segment_close(g);
+  segment_frame(g, pivot, scale_log + ilogb(sqrt(s.variance)), abs_log + ilogb(s.abs / s.n), size);
 }
 
 static void segment_add(struct segment *g, const struct profile_sums *b) {
@@ -305,15 +355,16 @@ struct job {
   struct moments *states;
   uint64_t *totals;
   struct distinct_set set;
-  int insert;    /* fill the set along the way */
+  int insert, sketch; /* fill the set, the sketch along the way */
   char *workers; /* memory */
   uint64_t next; /* chunk; atomic */
 };
 struct worker {
   struct job *job;
   char *gather;
-  void *keys;
+  void *keys, *stage_memory;
   struct profile_sketch sketch;
+  struct distinct_stage stage;
   struct profile_counts counts;
   uint64_t counted; /* in the tables since they were emptied */
   struct segment segment;
@@ -327,10 +378,11 @@ static void worker_init(struct worker *w, struct job *job, int index) {
   w->job = job;
   w->gather = at, at += l->gather_bytes;
   w->keys = at, at += l->keys_bytes;
+  w->sketch.hashes = (uint32_t *)at, at += l->hashes_bytes;
   w->sketch.words = (uint32_t *)at, at += l->words_bytes;
   w->sketch.bits = l->sketch_bits;
-  w->counts.table[0] = (uint32_t *)at;
-  w->counts.table[1] = (uint32_t *)(at + (l->tables > 1 ? l->table_bytes : 0));
+  w->stage_memory = at, at += l->stage_bytes;
+  for (int t = 0; t < 4; ++t) w->counts.table[t] = (uint32_t *)(at + (l->tables ? t % l->tables : 0) * l->table_bytes);
 }
 
 /* Adds the 32-bit counters to the 64-bit ones and empties them. */
@@ -346,23 +398,34 @@ static void worker_flush(struct worker *w) {
   w->counted = 0;
 }
 
-static void sum_block(struct worker *w, const void *x, uint32_t n) {
+/* Returns whether the sketch has the block already. */
+static int sum_block(struct worker *w, const void *x, uint32_t n) {
   const struct layout *l = w->job->l;
   const struct profile_table *simd = w->job->simd;
   struct segment *g = &w->segment;
   struct profile_sums b;
   int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0;
-  void (*sums)(const void *, uint32_t, const struct profile_frame *, int, const struct profile_counts *,
-               struct profile_sums *) = l->size == 4 ? simd->sums32 : simd->sums64;
+  profile_sums_function *sums = l->size == 4 ? simd->sums32 : simd->sums64;
   if (!w->opened) segment_open(g, x, n < 32 ? n : 32, l->size);
   w->opened = 1;
-  sums(x, n, &g->frame, flags, l->histogram ? &w->counts : 0, &b);
-  if (!core_finite(b.s4) || !core_finite(b.abs)) sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
-  if (!segment_takes(g, &b)) {
+  int hashed = 0;
+  if (l->size == 4 && flags && l->histogram && simd->all32 && w->job->sketch && w->sketch.full >= PROFILE_MOSTLY_FULL)
+    hashed = simd->all32(x, n, &g->frame, &w->counts, &w->sketch, &b);
+  else
+    sums(x, n, &g->frame, flags, l->histogram ? &w->counts : 0, &b);
+  if (!core_finite(b.s4) || !core_finite(b.abs)) sums(x, n, &g->frame, flags |= PROFILE_MASKED, 0, &b);
+  enum verdict verdict = segment_judge(g, &b);
+  if (verdict == FAR) {
+    segment_follow(g, &b, l->size);
+    sums(x, n, &g->frame, flags, 0, &b);
+    verdict = segment_judge(g, &b);
+  }
+  if (verdict != TAKEN) {
     segment_open(g, x, n, l->size);
     sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
   }
   segment_add(g, &b);
+  return hashed;
 }
 
 static void insert_keys(struct worker *w, const void *x, uint32_t n) {
@@ -374,7 +437,7 @@ static void insert_keys(struct worker *w, const void *x, uint32_t n) {
     const char *from = (const char *)x + i * size;
     if (size == 4) job->simd->keys32(from, k, w->keys);
     else job->simd->keys64(from, k, w->keys);
-    actscope_distinct_insert(&job->set, w->keys, k);
+    actscope_distinct_insert(&job->set, &w->stage, w->keys, k);
   }
 }
 
@@ -385,13 +448,13 @@ static void consume(struct worker *w, const void *x, uint32_t n) {
     if (l->wide_counts && w->counted + n >= actscope_profile_wide_from) worker_flush(w);
     w->counted += n;
   }
-  if (l->sums) sum_block(w, x, n);
+  int hashed = l->sums && sum_block(w, x, n);
   if (l->narrow) {
     if (l->size == 2) job->simd->count16(x, n, &w->counts);
     else job->simd->count8(x, n, &w->counts);
-  } else if (job->insert) {
-    insert_keys(w, x, n);
-  } else if (l->sketch_bits) {
+  }
+  if (job->insert) insert_keys(w, x, n);
+  if (job->sketch && !hashed) {
     if (l->size == 4) job->simd->sketch32(x, n, &w->sketch);
     else job->simd->sketch64(x, n, &w->sketch);
   }
@@ -426,7 +489,7 @@ static void run_all(struct job *job, int index, int team) {
     worker_init(&w, job, index);
     memset(w.sketch.words, 0, l->words_bytes);
     if (l->tables > 0) memset(w.counts.table[0], 0, l->table_bytes * (uint64_t)l->tables);
-    if (job->insert) actscope_distinct_clear(&job->set, (uint64_t)index, (uint64_t)l->workers);
+    if (job->insert) actscope_distinct_stage_init(&job->set, &w.stage, w.stage_memory);
     if (l->wide_counts && index == 0) memset(job->totals, 0, l->totals_bytes);
   }
   if (team > 1) {
@@ -435,10 +498,12 @@ static void run_all(struct job *job, int index, int team) {
   if (index < l->workers) {
     worker_run(&w, consume);
     if (l->wide_counts) worker_flush(&w);
+    if (job->insert) actscope_distinct_flush(&job->set, &w.stage);
   }
   if (team > 1) {
 #pragma omp barrier
   }
+  if (index < l->workers && job->insert) actscope_distinct_count(&job->set, &w.stage);
   if (index >= l->workers || (l->workers == 1 && l->tables < 2)) return;
   struct worker first, other;
   worker_init(&first, job, 0);
@@ -461,12 +526,14 @@ static void run_insert(struct job *job, int index, int team) {
   struct worker w;
   if (index < job->l->workers) {
     worker_init(&w, job, index);
-    actscope_distinct_clear(&job->set, (uint64_t)index, (uint64_t)job->l->workers);
+    actscope_distinct_stage_init(&job->set, &w.stage, w.stage_memory);
+    worker_run(&w, insert_keys);
+    actscope_distinct_flush(&job->set, &w.stage);
   }
   if (team > 1) {
 #pragma omp barrier
   }
-  if (index < job->l->workers) worker_run(&w, insert_keys);
+  if (index < job->l->workers) actscope_distinct_count(&job->set, &w.stage);
 }
 
 /* A single worker needs no team. */
@@ -482,47 +549,38 @@ static void run(struct job *job, int threads, void (*stage)(struct job *, int, i
 
 /* ---- Exact counts of wide types ------------------------------------------------------------------------------------------ */
 
-static void set_shape(struct job *job, int bitmap, int bounded) {
-  const struct layout *l = job->l;
-  struct distinct_set *set = &job->set;
-  set->bitmap = bitmap;
-  set->bounded = bounded;
-  set->wide = l->size == 8;
-  set->capacity = bitmap ? l->set_bytes * 8 : l->set_bytes / l->size;
-  if (!bitmap && set->capacity > 1ull << 31) set->capacity = 1ull << 31;
-  set->margin = KEYS * (uint32_t)l->workers;
+/* Distinct keys that surely fit, a partition's share of them varying as it does. */
+static double set_room(const struct distinct_set *set) {
+  double capacity = set->capacity;
+  return (double)set->partitions * (0.875 * capacity - 5 * sqrt(capacity));
 }
 
-/* In passes, after the read that filled the sketch. Returns how many there were. */
-static uint64_t count_in_passes(struct job *job, actscope_dtype dtype, int threads, uint64_t *count) {
-  const struct layout *l = job->l;
+/* In passes, after a read that filled the sketch and found out that the set is too small for all. */
+static actscope_status count_in_passes(struct job *job, actscope_dtype dtype, int threads, uint64_t *count) {
   const uint64_t whole = 1ull << 32;
-  struct worker first;
-  uint64_t columns[33], passes = 0, low = 0, range;
+  uint64_t columns[33], low = 0;
   double lambda, error;
+  struct worker first;
   worker_init(&first, job, 0);
   distinct_columns(first.sketch.words, GUIDE_BITS, columns);
   distinct_likelihood(columns, GUIDE_BITS, &lambda, &error);
-  double expected = distinct_count(dtype, lambda) * (1 + 3 * error) + 1;
-  set_shape(job, 0, 1);
-  double room = (double)(job->set.capacity - job->set.capacity / 8) - job->set.margin, parts = expected / (room * 0.95);
-  double bit_parts = 4294967296.0 / (double)(l->set_bytes * 8);
-  int bitmap = l->size == 4 && bit_parts < parts;
-  if (bitmap) set_shape(job, 1, 0);
-  parts = ceil(bitmap ? bit_parts : parts);
-  range = parts <= 1 ? whole : (uint64_t)(4294967296.0 / parts) + 1;
-  if (bitmap && range > job->set.capacity) range = job->set.capacity;
+  double parts = ceil(distinct_count(dtype, lambda) * (1 + 3 * error) / set_room(&job->set));
+  uint64_t range = parts <= 2 ? whole / 2 : (uint64_t)(4294967296.0 / parts) + 1;
   *count = 0;
   while (low < whole) {
     if (range > whole - low) range = whole - low;
     actscope_distinct_open(&job->set, low, range);
     run(job, threads, run_insert);
-    ++passes;
-    if (job->set.overflow) { range = (range + 1) / 2; continue; }
-    *count += job->set.count + job->set.zero;
+    if (job->set.overflow) {
+      if (range == 1) return ACTSCOPE_INTERNAL; /* thousands of doubles whose hashes begin alike */
+      range = (range + 1) / 2;
+      continue;
+    }
+    *count += job->set.count;
     low += range;
   }
-  return passes;
+  *count += job->set.zero;
+  return ACTSCOPE_OK;
 }
 
 /* ---- The stage ------------------------------------------------------------------------------------------------------------ */
@@ -553,26 +611,24 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
   job.l = &l;
   if (l.statistics == 0) return ACTSCOPE_OK;
   if (v->elements > 0) {
-    if (!layout_fit(&l, q->threads, bytes)) return ACTSCOPE_WORKSPACE_TOO_SMALL;
+    if (!layout_fit(&l, q->threads, bytes))
+      return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "the profile stage needs more than %llu bytes", (unsigned long long)bytes);
     char *at = scratch;
     job.simd = actscope_simd_profile();
     job.states = (struct moments *)at, at += l.states_bytes;
     job.totals = (uint64_t *)at, at += l.totals_bytes;
     job.workers = at, at += l.worker_bytes * (uint64_t)l.workers;
-    job.set.slots = at;
     view_stream(v, &data, &job.stream.side);
     job.stream.data = data;
     job.stream.size = l.size;
     job.stream.block = l.block;
     if (l.exact) {
-      set_shape(&job, 0, 0);
-      job.insert = v->elements <= job.set.capacity - job.set.capacity / 8;
-      if (!job.insert && l.size == 4 && l.set_bytes >= 1ull << 29) {
-        set_shape(&job, 1, 0);
-        job.insert = 1;
-      }
+      actscope_distinct_shape(&job.set, (uint32_t)l.size, l.set_bytes);
+      actscope_distinct_place(&job.set, at);
       actscope_distinct_open(&job.set, 0, 1ull << 32);
+      job.insert = 1;
     }
+    job.sketch = l.sketch_bits > 0;
     run(&job, q->threads, run_all);
     worker_init(&first, &job, 0);
     if (l.sums)
@@ -594,8 +650,12 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
     return ACTSCOPE_OK;
   }
   if (l.exact && v->elements > 0) {
-    if (job.insert) exact = job.set.count + job.set.zero;
-    else if (count_in_passes(&job, v->dtype, q->threads, &exact) > 1) *warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
+    exact = job.set.count + job.set.zero;
+    if (job.set.overflow) {
+      actscope_status status = count_in_passes(&job, v->dtype, q->threads, &exact);
+      if (status) return actscope_fail(status, "more values with one hash than memory holds");
+      *warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
+    }
   }
   distinct_finish_exact(exact, v->elements, distinct);
   return ACTSCOPE_OK;

@@ -1,0 +1,153 @@
+/* profile_lanes.h - vectors of the instruction set a file is compiled for: what the compiler's own vector types leave out.
+ *
+ * v32, i32, u32 are vectors of float, int32_t, uint32_t; v64, i64, u64 of double, int64_t, uint64_t: one register each.
+ * Arithmetic is written with operators. Masks (m32, m64) are what comparisons give: predicate registers with AVX-512,
+ * vectors of 0 and -1 elsewhere. Loads take any address. */
+#ifndef ACTSCOPE_CPU_SIMD_PROFILE_LANES_H
+#define ACTSCOPE_CPU_SIMD_PROFILE_LANES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX2__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+enum { LANES64 = LANES / 2, VECTOR = 4 * LANES /* bytes */ };
+
+typedef float v32 __attribute__((vector_size(4 * LANES), may_alias));
+typedef int32_t i32 __attribute__((vector_size(4 * LANES), may_alias));
+typedef uint32_t u32 __attribute__((vector_size(4 * LANES), may_alias));
+typedef double v64 __attribute__((vector_size(4 * LANES), may_alias));
+typedef int64_t i64 __attribute__((vector_size(4 * LANES), may_alias));
+typedef uint64_t u64 __attribute__((vector_size(4 * LANES), may_alias));
+
+#define LANE_FN static inline __attribute__((always_inline))
+#define LANE_LOAD(TYPE, NAME)                                                                                 \
+  typedef TYPE NAME##_anywhere __attribute__((aligned(1)));                                                   \
+  LANE_FN TYPE load_##NAME(const void *p) { return *(const NAME##_anywhere *)p; }                             \
+  LANE_FN void store_##NAME(void *p, TYPE v) { *(NAME##_anywhere *)p = v; }
+LANE_LOAD(v32, v32)
+LANE_LOAD(v64, v64)
+LANE_LOAD(u32, u32)
+LANE_LOAD(u64, u64)
+
+LANE_FN v32 spread32(float x) { return x - (v32){0}; }
+LANE_FN v64 spread64(double x) { return x - (v64){0}; }
+
+#if defined(__AVX512F__)
+typedef __mmask16 m32;
+typedef __mmask8 m64;
+LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm512_min_ps((__m512)a, (__m512)b); }
+LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm512_max_ps((__m512)a, (__m512)b); }
+LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm512_min_pd((__m512d)a, (__m512d)b); }
+LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm512_max_pd((__m512d)a, (__m512d)b); }
+LANE_FN m32 less32(v32 a, v32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+LANE_FN m64 less64(v64 a, v64 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ); }
+LANE_FN m32 differ32(v32 a, v32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NEQ_UQ); }
+LANE_FN m64 differ64(v64 a, v64 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_NEQ_UQ); }
+/* By the bits, which leaves the multipliers alone: a magnitude below another, not 0; a value below 0 that is not -0. */
+LANE_FN m32 below32(u32 a, u32 b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
+LANE_FN m64 below64(u64 a, u64 b) { return _mm512_cmplt_epu64_mask((__m512i)a, (__m512i)b); }
+LANE_FN m32 some32(u32 a) { return _mm512_cmpneq_epu32_mask((__m512i)a, _mm512_setzero_si512()); }
+LANE_FN m64 some64(u64 a) { return _mm512_cmpneq_epu64_mask((__m512i)a, _mm512_setzero_si512()); }
+LANE_FN m32 negative32(v32 a) { return _mm512_cmpgt_epu32_mask((__m512i)a, _mm512_set1_epi32(INT32_MIN)); }
+LANE_FN m64 negative64(v64 a) { return _mm512_cmpgt_epu64_mask((__m512i)a, _mm512_set1_epi64(INT64_MIN)); }
+LANE_FN v32 pick32(m32 m, v32 yes, v32 no) { return (v32)_mm512_mask_blend_ps(m, (__m512)no, (__m512)yes); }
+LANE_FN v64 pick64(m64 m, v64 yes, v64 no) { return (v64)_mm512_mask_blend_pd(m, (__m512d)no, (__m512d)yes); }
+LANE_FN i32 count32(i32 c, m32 m) { return (i32)_mm512_mask_sub_epi32((__m512i)c, m, (__m512i)c, _mm512_set1_epi32(-1)); }
+LANE_FN i64 count64(i64 c, m64 m) { return (i64)_mm512_mask_sub_epi64((__m512i)c, m, (__m512i)c, _mm512_set1_epi64(-1)); }
+#else
+typedef i32 m32;
+typedef i64 m64;
+LANE_FN m32 less32(v32 a, v32 b) { return a < b; }
+LANE_FN m64 less64(v64 a, v64 b) { return a < b; }
+LANE_FN m32 differ32(v32 a, v32 b) { return a != b; }
+LANE_FN m64 differ64(v64 a, v64 b) { return a != b; }
+LANE_FN m32 below32(u32 a, u32 b) { return (i32)a < (i32)b; }
+LANE_FN m64 below64(u64 a, u64 b) { return (i64)a < (i64)b; }
+LANE_FN m32 some32(u32 a) { return a != 0; }
+LANE_FN m64 some64(u64 a) { return a != 0; }
+LANE_FN m32 negative32(v32 a) { return a < 0; }
+LANE_FN m64 negative64(v64 a) { return a < 0; }
+LANE_FN v32 pick32(m32 m, v32 yes, v32 no) { return (v32)(((i32)yes & m) | ((i32)no & ~m)); }
+LANE_FN v64 pick64(m64 m, v64 yes, v64 no) { return (v64)(((i64)yes & m) | ((i64)no & ~m)); }
+LANE_FN i32 count32(i32 c, m32 m) { return c - m; }
+LANE_FN i64 count64(i64 c, m64 m) { return c - m; }
+#if defined(__AVX2__)
+LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm256_min_ps((__m256)a, (__m256)b); }
+LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm256_max_ps((__m256)a, (__m256)b); }
+LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm256_min_pd((__m256d)a, (__m256d)b); }
+LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm256_max_pd((__m256d)a, (__m256d)b); }
+#elif defined(__SSE2__)
+LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm_min_ps((__m128)a, (__m128)b); }
+LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm_max_ps((__m128)a, (__m128)b); }
+LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm_min_pd((__m128d)a, (__m128d)b); }
+LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm_max_pd((__m128d)a, (__m128d)b); }
+#else
+LANE_FN v32 min32(v32 a, v32 b) { return pick32(a < b, a, b); }
+LANE_FN v32 max32(v32 a, v32 b) { return pick32(a < b, b, a); }
+LANE_FN v64 min64(v64 a, v64 b) { return pick64(a < b, a, b); }
+LANE_FN v64 max64(v64 a, v64 b) { return pick64(a < b, b, a); }
+#endif
+#endif
+
+/* The upper 32 bits of the lanes of a and b, in some order. */
+LANE_FN u32 upper_halves(u64 a, u64 b) {
+  return (u32)((a & 0xFFFFFFFF00000000ull) | b >> 32);
+}
+
+/* Stores the lanes that are neither 0 nor have a bit of `filter`, in order, and returns how many there are; a whole vector
+ * is written. *zeros collects the lanes that are 0. */
+#if defined(__AVX512F__)
+typedef __mmask16 lane_set;
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
+  __mmask16 some = _mm512_test_epi32_mask((__m512i)v, (__m512i)v);
+  __mmask16 kept = _mm512_mask_testn_epi32_mask(some, (__m512i)v, (__m512i)filter);
+  *zeros |= (__mmask16)~some;
+  store_u32(to, (u32)_mm512_maskz_compress_epi32(kept, (__m512i)v)); /* to memory directly it is microcode on some */
+  return (uint32_t)__builtin_popcount(kept);
+}
+#elif defined(__AVX2__)
+typedef unsigned lane_set;
+/* Shuffles that bring the chosen ones of four 32-bit lanes to the front. */
+#define LANE(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
+static const uint8_t lane_fronts[16][16] __attribute__((aligned(16))) = {
+    {0}, {LANE(0)}, {LANE(1)}, {LANE(0), LANE(1)}, {LANE(2)}, {LANE(0), LANE(2)}, {LANE(1), LANE(2)},
+    {LANE(0), LANE(1), LANE(2)}, {LANE(3)}, {LANE(0), LANE(3)}, {LANE(1), LANE(3)}, {LANE(0), LANE(1), LANE(3)},
+    {LANE(2), LANE(3)}, {LANE(0), LANE(2), LANE(3)}, {LANE(1), LANE(2), LANE(3)},
+    {LANE(0), LANE(1), LANE(2), LANE(3)}};
+#undef LANE
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
+  i32 zero = v == 0, kept = ((v & filter) == 0) & ~zero;
+  unsigned set = (unsigned)_mm256_movemask_ps((__m256)kept);
+  *zeros |= (unsigned)_mm256_movemask_ps((__m256)zero);
+  __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128((__m256i)v), *(const __m128i *)lane_fronts[set & 15]);
+  __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256((__m256i)v, 1), *(const __m128i *)lane_fronts[set >> 4]);
+  uint32_t lows = (uint32_t)__builtin_popcount(set & 15);
+  _mm_storeu_si128((__m128i *)to, low);
+  _mm_storeu_si128((__m128i *)(to + lows), high);
+  return (uint32_t)__builtin_popcount(set);
+}
+#else
+typedef unsigned lane_set;
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
+  uint32_t n = 0;
+  for (int k = 0; k < LANES; ++k) {
+    uint32_t lane = v[k];
+    to[n] = lane;
+    n += (uint32_t)(lane != 0) & ((lane & filter[0]) == 0);
+    *zeros |= (unsigned)(lane == 0);
+  }
+  return n;
+}
+#endif
+
+#endif

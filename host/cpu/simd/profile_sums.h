@@ -1,0 +1,160 @@
+/* profile_sums.h - the sums of a block, for the type that REAL names; included once for float and once for double.
+ *
+ * Sums run over 16 vectors, those over 16 of the same, those in double: each lane adds at most 16 values of its kind
+ * before they meet another level, which keeps single precision's error of a sum near 3e-8 however its values repeat. */
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+#define V JOIN(v, BITS)
+#define I JOIN(i, BITS)
+#define U JOIN(u, BITS)
+#define M JOIN(m, BITS)
+#define F(name) JOIN(name, BITS)
+
+LANE_FN double F(lanes_sum)(V v) {
+  double sum = 0;
+  REAL lane[sizeof(V) / sizeof(REAL)];
+  memcpy(lane, &v, sizeof v);
+  for (unsigned i = 0; i < sizeof(V) / sizeof(REAL); ++i) sum += lane[i];
+  return sum;
+}
+LANE_FN uint32_t F(lanes_count)(I v) {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(REAL); ++i) sum += (uint64_t)v[i];
+  return (uint32_t)sum;
+}
+
+/* `vectors` whole vectors from x on. The flags are constants where this is called. With `hash`, the hashes of values other
+ * than 0 that pass the filter go to `hashes`, PROFILE_HASHES of room; returns their number, ~0 if there is not room enough. */
+LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profile_frame *frame, int entropy, int masked,
+                             int histogram, const struct profile_counts *counts, int hash, uint32_t *hashes,
+                             uint32_t filter, struct profile_sums *out) {
+  enum { WIDTH = sizeof(V) / sizeof(REAL), LEVEL = 16 };
+  const V scale = F(spread)((REAL)frame->scale), start = F(spread)((REAL)(frame->pivot * frame->scale)),
+          abs_scale = F(spread)((REAL)frame->abs_scale), pivot = F(spread)((REAL)frame->pivot),
+          infinity = F(spread)((REAL)INFINITY), zeros = {0};
+  const U magnitude = (U){0} + MAGNITUDE, normal = (U)F(spread)(NORMAL);
+  V low = infinity, high = -infinity;
+  uint32_t kept = 0, full = 0;
+  I some = {0}, negative = {0}, tiny = {0}, finite = {0}, nan = {0}, rising = {0};
+  uint32_t *table0 = 0, *table1 = 0, *table2 = 0, *table3 = 0;
+  if (histogram) table0 = counts->table[0], table1 = counts->table[1], table2 = counts->table[2], table3 = counts->table[3];
+  for (uint32_t v = 0; v < vectors;) {
+    V t1 = {0}, t2 = {0}, t3 = {0}, t4 = {0}, ta = {0}, tl = {0};
+    uint32_t group = vectors - v < LEVEL * LEVEL ? vectors : v + LEVEL * LEVEL;
+    while (v < group) {
+      if (hash && kept > PROFILE_HASHES - (LEVEL + 1) * WIDTH) full = 1, kept = 0;
+      V s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, sa = {0}, sl = {0};
+      for (uint32_t end = group - v < LEVEL ? group : v + LEVEL; v < end; ++v) {
+        const char *at = x + (size_t)v * sizeof(V);
+        V value = F(load_v)(at), lower = value, upper = value, size = (V)((U)value & magnitude);
+        if (masked) {
+          M real = F(less)(size, infinity);
+          finite = F(count)(finite, real);
+          nan = F(count)(nan, F(differ)(value, value));
+          rising = F(count)(rising, F(less)(-infinity, value)); /* not -inf, not NaN */
+          lower = F(pick)(real, value, infinity);
+          upper = F(pick)(real, value, -infinity);
+          value = F(pick)(real, value, pivot);
+          size = (V)((U)lower & magnitude); /* infinite where it does not count: neither zero nor tiny */
+        }
+        low = F(min)(lower, low);
+        high = F(max)(upper, high);
+        if (masked) some = F(count)(some, F(some)((U)size));
+        tiny = F(count)(tiny, F(below)((U)size, normal));
+        negative = F(count)(negative, F(negative)(lower));
+        if (masked) size = (V)((U)F(pick)(F(less)(size, infinity), size, zeros));
+        V d = value * scale - start, d2 = d * d, a = size * abs_scale;
+        s1 += d;
+        s2 += d2;
+        s3 += d2 * d;
+        s4 += d2 * d2;
+        sa += a;
+        if (entropy) sl = F(add_log)(sl, a);
+        if (hash) kept += F(hash_numbers)(hashes + kept, (U)value, (U)size, filter);
+        if (histogram) {
+#pragma GCC unroll 16
+          for (int k = 0; k < WIDTH; ++k) {
+            uint32_t bin = F(bin_at)(at + (size_t)k * sizeof(REAL));
+            ++(k % 4 == 0 ? table0 : k % 4 == 1 ? table1 : k % 4 == 2 ? table2 : table3)[bin];
+          }
+        }
+      }
+      t1 += s1, t2 += s2, t3 += s3, t4 += s4, ta += sa, tl += sl;
+    }
+    out->s1 += F(lanes_sum)(t1);
+    out->s2 += F(lanes_sum)(t2);
+    out->s3 += F(lanes_sum)(t3);
+    out->s4 += F(lanes_sum)(t4);
+    out->abs += F(lanes_sum)(ta);
+    if (entropy) out->abs_log2 += F(lanes_sum)(tl);
+  }
+  for (int k = 0; k < WIDTH; ++k) {
+    if (low[k] < out->min) out->min = low[k];
+    if (high[k] > out->max) out->max = high[k];
+  }
+  uint32_t all = vectors * WIDTH, n = masked ? F(lanes_count)(finite) : all, small = F(lanes_count)(tiny), zero = small;
+  if (!masked && small > 0) { /* zeros and subnormals are told apart where there are any */
+    for (uint32_t v = 0; v < vectors; ++v) some = F(count)(some, F(some)((U)F(load_v)(x + (size_t)v * sizeof(V)) & magnitude));
+  }
+  if (small > 0) zero = all - F(lanes_count)(some);
+  out->n += n;
+  out->zero += zero;
+  out->subnormal += small - zero;
+  out->negative += F(lanes_count)(negative);
+  if (masked) {
+    uint32_t nans = F(lanes_count)(nan), positive = F(lanes_count)(rising) - n;
+    out->nan += nans;
+    out->positive_inf += positive;
+    out->negative_inf += all - n - nans - positive;
+  }
+  return full ? ~0u : kept;
+}
+
+/* The rest of a vector is filled with NaN, which the masked sums leave out. */
+LANE_FN uint32_t F(sums_block)(const void *x, uint32_t n, const struct profile_frame *frame, int entropy, int masked,
+                               int histogram, const struct profile_counts *counts, int hash, uint32_t *hashes,
+                               uint32_t filter, struct profile_sums *out) {
+  enum { WIDTH = sizeof(V) / sizeof(REAL) };
+  uint32_t vectors = n / WIDTH, rest = n % WIDTH, kept;
+  const char *tail = (const char *)x + (size_t)vectors * sizeof(V);
+  REAL padded[WIDTH];
+  memset(out, 0, sizeof *out);
+  out->min = INFINITY, out->max = -INFINITY;
+  kept = F(sums_run)(x, vectors, frame, entropy, masked, histogram, counts, hash, hashes, filter, out);
+  if (rest == 0) return kept;
+  memset(padded, 0xFF, sizeof padded);
+  memcpy(padded, tail, rest * sizeof(REAL));
+  F(sums_run)((const char *)padded, 1, frame, entropy, 1, 0, 0, 0, 0, 0, out);
+  out->nan -= WIDTH - rest;
+  for (uint32_t k = 0; k < rest; ++k) {
+    if (histogram) ++counts->table[k % 4][F(bin_at)(tail + (size_t)k * sizeof(REAL))];
+    if (hash && kept != ~0u) hashes[kept++] = F(hash_one)(tail + (size_t)k * sizeof(REAL));
+  }
+  return kept;
+}
+
+static void F(sums)(const void *x, uint32_t n, const struct profile_frame *frame, int flags,
+                    const struct profile_counts *counts, struct profile_sums *out) {
+  int entropy = flags & PROFILE_ENTROPY;
+  if (flags & PROFILE_MASKED) {
+    if (entropy) F(sums_block)(x, n, frame, 1, 1, 0, 0, 0, 0, 0, out);
+    else F(sums_block)(x, n, frame, 0, 1, 0, 0, 0, 0, 0, out);
+    if (counts)
+      for (uint32_t k = 0; k < n; ++k) ++counts->table[k % 4][F(bin_at)((const char *)x + (size_t)k * sizeof(REAL))];
+  } else if (counts) {
+    if (entropy) F(sums_block)(x, n, frame, 1, 0, 1, counts, 0, 0, 0, out);
+    else F(sums_block)(x, n, frame, 0, 0, 1, counts, 0, 0, 0, out);
+  } else if (entropy) {
+    F(sums_block)(x, n, frame, 1, 0, 0, 0, 0, 0, 0, out);
+  } else {
+    F(sums_block)(x, n, frame, 0, 0, 0, 0, 0, 0, 0, out);
+  }
+}
+
+#undef V
+#undef I
+#undef U
+#undef M
+#undef F
+#undef JOIN
+#undef JOIN2
