@@ -12,32 +12,36 @@
 
 enum {
   RUN = 256,             /* samples about one pivot */
-  RUN_INNER = TILE_INNER_MAX, /* the same where samples are the inner side */
+  RUN_INNER = TILE_INNER_MAX, /* the same where samples are the inner side, and need a copy */
+  RUN_LONG = 2048,       /* or need none */
+  NARROW = 512,          /* features of a task, where they are not neighbours in memory */
   TASKS = 32,            /* samples are cut only to reach that many */
+  BLOCKS = 4,            /* features are cut into smaller blocks only to reach that many */
   CHUNK = 2048,          /* samples in a chunk, at the least */
-  BUFFER = 32768         /* bytes of converted values at once */
+  LANES_MAX = 16,        /* of any instruction set */
+  BUFFER = 65536,        /* bytes of converted values at once */
+  PARTIAL = 1 << 20      /* bytes of partial states, about */
 };
 
+enum layout { ROWS, ROWS_APART, SAMPLES }; /* features are neighbours; are not; samples are the inner side */
 struct cut {
-  int inner_is_sample;
+  enum layout layout;
   uint64_t block, blocks, chunk, chunks; /* features, samples */
 };
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+static uint64_t between(uint64_t low, uint64_t x, uint64_t high) { return x < low ? low : x > high ? high : x; }
 
-/* The order of the axes is not known when memory is asked for: the larger of both cuts is what is needed. */
-static struct cut cut_for(int inner_is_sample, uint64_t samples, uint64_t features) {
+static struct cut cut_for(enum layout layout, uint64_t samples, uint64_t features) {
   struct cut c;
-  c.inner_is_sample = inner_is_sample;
-  if (inner_is_sample)
-    c.block = features >= COLUMNS_FEATURES * TASKS ? COLUMNS_FEATURES : ceil_div(ceil_div(features, TASKS), 16) * 16;
-  else
-    c.block = features >= 8192 ? COLUMNS_FEATURES : features >= 1024 ? 256 : 128;
-  if (c.block == 0) c.block = 16;
+  c.layout = layout;
+  uint64_t most = between(1, samples / CHUNK, TASKS), parts = features > 0 ? PARTIAL / (features * sizeof(struct column)) : 1;
+  if (most > parts) most = parts > 0 ? parts : 1;
+  uint64_t share = ceil_div(features, layout == SAMPLES ? TASKS : most < BLOCKS ? BLOCKS / most : 1);
+  c.block = ceil_div(share, 16) * 16;
+  c.block = layout == ROWS ? between(128, c.block, COLUMNS_FEATURES) : between(16, c.block, NARROW);
   c.blocks = ceil_div(features, c.block);
-  uint64_t run = inner_is_sample ? RUN_INNER : RUN, want = c.blocks > 0 ? ceil_div(TASKS, c.blocks) : 1;
-  uint64_t most = samples / CHUNK > 0 ? samples / CHUNK : 1;
-  if (want > most) want = most;
+  uint64_t run = layout == SAMPLES ? RUN_LONG : RUN, want = between(1, c.blocks > 0 ? ceil_div(TASKS, c.blocks) : 1, most);
   c.chunk = ceil_div(ceil_div(samples, want), run) * run;
   c.chunks = c.chunk > 0 ? ceil_div(samples, c.chunk) : 0;
   return c;
@@ -49,11 +53,15 @@ static uint64_t partial_bytes(const struct cut *c, uint64_t features) {
   return c->chunks > 1 ? c->chunks * features * sizeof(struct column) : 0;
 }
 
+/* The order of the axes is not known here: the largest of the cuts. */
 struct cpu_need actscope_cpu_columns_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
+  uint64_t partial = 0;
   (void)dtype;
-  struct cut a = cut_for(0, samples, features), b = cut_for(1, samples, features);
-  uint64_t x = partial_bytes(&a, features), y = partial_bytes(&b, features);
-  uint64_t need = (uint64_t)threads * thread_bytes() + (x > y ? x : y) + 64;
+  for (int layout = ROWS; layout <= SAMPLES; ++layout) {
+    struct cut c = cut_for((enum layout)layout, samples, features);
+    if (partial_bytes(&c, features) > partial) partial = partial_bytes(&c, features);
+  }
+  uint64_t need = (uint64_t)threads * thread_bytes() + partial + 64;
   return (struct cpu_need){need, need};
 }
 
@@ -118,6 +126,7 @@ static void redo(struct worker *w, uint64_t feature, uint64_t at, uint64_t from,
   if (w->wide) ((double *)w->state.pivot)[at] = *mean; else ((float *)w->state.pivot)[at] = (float)*mean;
 }
 
+/* Features [at, at + n) of the block that starts at f0: ends the run [from, to) of samples, after `before` others. */
 static void merge_run(struct worker *w, uint64_t f0, uint64_t at, uint64_t n, uint64_t from, uint64_t to,
                       uint64_t before) {
   uint16_t odd[COLUMNS_FEATURES];
@@ -136,61 +145,45 @@ static void run_rows(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, uin
     for (uint64_t r = s; r < end; r += step) {
       uint64_t rows = end - r < step ? end - r : step;
       struct tile t = actscope_tile_read(&reader, (struct tile_indices){0, r, rows}, w->buffer);
-      if (r == c0) w->kernels->pivot_rows(t.data, t.ld, rows < COLUMNS_GROUP ? rows : COLUMNS_GROUP, n, &w->state);
-      w->kernels->rows(t.data, t.ld, rows, n, &w->state);
+      w->kernels->rows(t.data, t.ld, rows, n, &w->state, r == c0);
     }
     merge_run(w, f0, 0, n, s, end, s - c0);
   }
 }
 
-/* Samples side by side: a few features at a time. */
+/* Samples side by side: a few features at a time, or one after the other where nothing needs to be converted. */
 static void run_samples(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1) {
+  const struct view *v = w->view;
+  size_t size = actscope_tile_size(v->dtype);
+  if (!dtype_is_narrow(v->dtype) && actscope_tile_neighbours(&v->sample)) {
+    for (uint64_t f = 0; f < n; ++f) {
+      const char *x = (const char *)v->data + view_offset(&v->feature, f0 + f) * (int64_t)size;
+      for (uint64_t s = c0; s < c1; s += RUN_LONG) {
+        uint64_t end = c1 - s < RUN_LONG ? c1 : s + RUN_LONG;
+        w->kernels->samples(x + s * size, end - s, &w->state, f, s == c0);
+        merge_run(w, f0, f, 1, s, end, s - c0);
+      }
+    }
+    return;
+  }
   struct tile_reader reader;
-  size_t size = actscope_tile_size(w->view->dtype);
   for (uint64_t s = c0; s < c1; s += RUN_INNER) {
     uint64_t end = c1 - s < RUN_INNER ? c1 : s + RUN_INNER, length = end - s, step = BUFFER / (length * size);
-    actscope_tile_open(&reader, w->view, 1, (struct tile_indices){0, s, length});
+    actscope_tile_open(&reader, v, 1, (struct tile_indices){0, s, length});
     for (uint64_t f = 0; f < n; f += step) {
       uint64_t count = n - f < step ? n - f : step;
       struct tile t = actscope_tile_read(&reader, (struct tile_indices){0, f0 + f, count}, w->buffer);
-      for (uint64_t i = 0; i < count; ++i) {
-        const char *x = (const char *)t.data + (int64_t)i * t.ld * (int64_t)size;
-        if (s == c0) w->kernels->pivot_samples(x, length < 64 ? length : 64, &w->state, f + i);
-        w->kernels->samples(x, length, &w->state, f + i);
-      }
+      for (uint64_t i = 0; i < count; ++i)
+        w->kernels->samples((const char *)t.data + (int64_t)i * t.ld * (int64_t)size, length, &w->state, f + i, s == c0);
     }
     merge_run(w, f0, 0, n, s, end, s - c0);
-  }
-}
-
-static void run_task(struct worker *w, const struct cut *c, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1,
-                     struct column *out) {
-  for (int i = 0; i < COLUMNS_FEATURES; ++i) {
-    w->state.s1[i] = w->state.s2[i] = w->state.mean[i] = w->state.m2[i] = 0;
-    if (w->wide) {
-      ((double *)w->state.pivot)[i] = 0;
-      ((double *)w->state.min)[i] = core_infinity();
-      ((double *)w->state.max)[i] = -core_infinity();
-    } else {
-      ((float *)w->state.pivot)[i] = 0;
-      ((float *)w->state.min)[i] = (float)core_infinity();
-      ((float *)w->state.max)[i] = -(float)core_infinity();
-    }
-  }
-  if (c->inner_is_sample) run_samples(w, f0, n, c0, c1); else run_rows(w, f0, n, c0, c1);
-  for (uint64_t i = 0; i < n; ++i) {
-    double low = value_at(w, w->state.min, i), high = value_at(w, w->state.max, i);
-    int bad = w->state.mean[i] != w->state.mean[i], equal = low == high;
-    out[i].mean = bad ? 0 : equal ? low : w->state.mean[i];
-    out[i].m2 = bad || equal ? 0 : w->state.m2[i];
-    out[i].min = bad ? core_nan() : low;
-    out[i].max = !bad ? high : low > high ? -1 : fmax(fabs(low), fabs(high));
   }
 }
 
 actscope_status actscope_cpu_columns(const struct view *v, int threads, void *scratch, uint64_t bytes,
                                      struct column *columns) {
-  struct cut c = cut_for(actscope_tile_samples_inner(v), v->samples, v->features);
+  enum layout layout = actscope_tile_samples_inner(v) ? SAMPLES : actscope_tile_neighbours(&v->feature) ? ROWS : ROWS_APART;
+  struct cut c = cut_for(layout, v->samples, v->features);
   uint64_t partial = partial_bytes(&c, v->features), tasks = c.blocks * c.chunks;
   if (c.chunks == 0) {
     for (uint64_t f = 0; f < v->features; ++f) column_init(&columns[f]);
@@ -211,7 +204,9 @@ actscope_status actscope_cpu_columns(const struct view *v, int threads, void *sc
       uint64_t block = t % c.blocks, part = t / c.blocks, f0 = block * c.block, c0 = part * c.chunk;
       uint64_t n = v->features - f0 < c.block ? v->features - f0 : c.block;
       uint64_t c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
-      run_task(&w, &c, f0, n, c0, c1, parts + part * v->features + f0);
+      w.kernels->init(&w.state, (n + LANES_MAX - 1) / LANES_MAX * LANES_MAX);
+      if (layout == SAMPLES) run_samples(&w, f0, n, c0, c1); else run_rows(&w, f0, n, c0, c1);
+      w.kernels->finish(&w.state, n, parts + part * v->features + f0);
     }
     if (c.chunks > 1) {
 #pragma omp barrier

@@ -8,7 +8,7 @@
 
 #include "core/view.h"
 
-#define TILE_INNER_MAX 512 /* inner indices a tile may have */
+#define TILE_INNER_MAX 512 /* inner indices a tile may have; any number where they are neighbours in memory */
 
 struct tile {
   const void *data; /* float, or double when the tensor is float64 */
@@ -29,6 +29,12 @@ struct tile_reader {
   int64_t offset[TILE_INNER_MAX];      /* of each inner index; where runs are long, of their first alone */
   struct { int at, length; } run[TILE_INNER_MAX];
 };
+
+/* 1 when all indices of the inner side are neighbours in memory, at stride 1. */
+static inline int actscope_tile_neighbours(const struct view_side *inner) {
+  int64_t stride;
+  return view_is_linear(inner, &stride) && (stride == 1 || inner->dims == 0);
+}
 
 /* 1 when samples lie closer together than features. */
 int actscope_tile_samples_inner(const struct view *v);

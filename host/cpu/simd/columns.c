@@ -18,6 +18,8 @@ LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
 #define ALL vf_all
 #define MIN vf_min
 #define MAX vf_max
+#define LOWEST vf_low_of
+#define HIGHEST vf_top
 #define ADD_TO add_single
 #define SMALL 1e-35 /* squares below 1e-38 lose digits; 256 of them come to 2e-7 of this */
 #define LARGE 1e38
@@ -31,6 +33,8 @@ LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
 #undef ALL
 #undef MIN
 #undef MAX
+#undef LOWEST
+#undef HIGHEST
 #undef ADD_TO
 #undef SMALL
 #undef LARGE
@@ -44,11 +48,13 @@ LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
 #define ALL vd_all
 #define MIN vd_min
 #define MAX vd_max
+#define LOWEST vd_low_of
+#define HIGHEST vd_top
 #define ADD_TO add_wide
 #define SMALL 1e-295
 #define LARGE 1e307
 #include "cpu/simd/columns_real.h"
 
 const struct columns_table SIMD_TABLE(columns) = {
-    {rows_single, samples_single, pivot_rows_single, pivot_samples_single, merge_single},
-    {rows_wide, samples_wide, pivot_rows_wide, pivot_samples_wide, merge_wide}};
+    {init_single, rows_single, samples_single, merge_single, finish_single},
+    {init_wide, rows_wide, samples_wide, merge_wide, finish_wide}};

@@ -7,10 +7,12 @@
 
 #include <stdint.h>
 
+#include "core/columns.h"
 #include "cpu/dispatch.h"
 
 #define COLUMNS_GROUP 8    /* rows summed in single precision */
-#define COLUMNS_FEATURES 512 /* features of one task */
+#define COLUMNS_FEATURES 2048 /* features of one task at the most */
+#define COLUMNS_AHEAD 16384   /* bytes fetched ahead: measured, 6 to 24 KiB are alike; into L2, L1 is too small */
 
 /* Arrays of COLUMNS_FEATURES; pivot, min and max are float or double, as the tile. */
 struct columns_state {
@@ -20,16 +22,16 @@ struct columns_state {
 };
 
 struct columns_kernels {
-  /* Rows of features: adds rows x n values. */
-  void (*rows)(const void *x, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s);
+  void (*init)(const struct columns_state *s, uint64_t n);
+  /* Rows of features: adds rows x n values. first: nothing came before, and the pivots are chosen. */
+  void (*rows)(const void *x, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s, int first);
   /* One feature's samples side by side: the same for entry f. */
-  void (*samples)(const void *x, uint64_t n, const struct columns_state *s, uint64_t f);
-  /* pivot = mean of the first rows of all n features, or of one feature's n samples. */
-  void (*pivot_rows)(const void *x, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s);
-  void (*pivot_samples)(const void *x, uint64_t n, const struct columns_state *s, uint64_t f);
+  void (*samples)(const void *x, uint64_t n, const struct columns_state *s, uint64_t f, int first);
   /* Ends a run of k samples after `before` others: merges it into mean and m2 and moves the pivot there. Features
    * [from, to) with sums that prove nothing are left as they are and listed: their number is returned. */
   uint64_t (*merge)(const struct columns_state *s, uint64_t from, uint64_t to, double k, double before, uint16_t *odd);
+  /* mean NaN says that a sample was not finite. */
+  void (*finish)(const struct columns_state *s, uint64_t n, struct column *out);
 };
 struct columns_table {
   struct columns_kernels single, wide; /* float tiles, double tiles */

@@ -1,65 +1,77 @@
 /* columns_real.h - the kernels of columns.c for one type; included twice.
  *
  * REAL, VEC, WIDTH: the type, its vector and lanes; LOAD, ALL, MIN, MAX: its operations; NAME(x): x_single or x_wide;
- * ADD_TO(p, v): adds a vector to WIDTH doubles; SMALL, LARGE: outside them a run's sum of squares may have under- or
+ * LOWEST, HIGHEST: of a vector's lanes; ADD_TO(p, v): adds a vector to WIDTH doubles; SMALL, LARGE: outside them a run's sum of squares may have under- or
  * overflowed. */
 
-static void NAME(rows)(const void *data, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s) {
-  const REAL *x = data;
-  REAL *pivot = s->pivot, *low = s->min, *high = s->max;
-  REAL tail[COLUMNS_GROUP][WIDTH];
-  for (uint64_t r = 0; r < rows; r += COLUMNS_GROUP, x += COLUMNS_GROUP * ld) {
-    uint64_t group = rows - r < COLUMNS_GROUP ? rows - r : COLUMNS_GROUP;
-    const REAL *next = rows - r > COLUMNS_GROUP ? x + COLUMNS_GROUP * ld : x;
-    for (uint64_t i = 0; i < n; i += WIDTH) {
-      const REAL *p = x + i;
-      int64_t step = ld;
-      if (i + WIDTH > n) { /* the last lanes repeat the last feature */
-        for (uint64_t g = 0; g < group; ++g)
-          for (uint64_t l = 0; l < WIDTH; ++l) tail[g][l] = x[(int64_t)g * ld + (int64_t)(i + l < n ? i + l : n - 1)];
-        p = tail[0];
-        step = WIDTH;
-      }
-      VEC at = LOAD(pivot + i), a = LOAD(low + i), b = LOAD(high + i), s1 = {0}, s2 = {0};
-      if (group == COLUMNS_GROUP) {
+/* The pivot of a feature's first group of rows is their mean; eighths of equal values add up to that value exactly. */
+LANE_FN VEC NAME(pivot)(const REAL *p, int64_t step, uint64_t rows) {
+  VEC sum = {0}, share = ALL((REAL)1 / (REAL)rows);
+  for (uint64_t g = 0; g < rows; ++g) sum += LOAD(p + (int64_t)g * step) * share;
+  return sum;
+}
+
+/* Adds `rows` values of WIDTH features from i on; next is the same place a group later, step values from row to row. */
+LANE_FN void NAME(group)(const REAL *p, int64_t step, uint64_t rows, const REAL *next, int64_t next_step, uint64_t i,
+                         const struct columns_state *s) {
+  REAL *low = (REAL *)s->min + i, *high = (REAL *)s->max + i;
+  VEC at = LOAD((REAL *)s->pivot + i), a = LOAD(low), b = LOAD(high), s1 = {0}, s2 = {0};
 #pragma GCC unroll 8
-        for (int g = 0; g < COLUMNS_GROUP; ++g) {
-          __builtin_prefetch(next + g * ld + (int64_t)i, 0, 2);
-          VEC v = LOAD(p + g * step), d = v - at;
-          s1 += d;
-          s2 += d * d;
-          a = MIN(v, a);
-          b = MAX(v, b);
-        }
-      } else {
-        for (uint64_t g = 0; g < group; ++g) {
-          VEC v = LOAD(p + (int64_t)g * step), d = v - at;
-          s1 += d;
-          s2 += d * d;
-          a = MIN(v, a);
-          b = MAX(v, b);
-        }
-      }
-      STORE(low + i, a);
-      STORE(high + i, b);
-      ADD_TO(s->s1 + i, s1);
-      ADD_TO(s->s2 + i, s2);
+  for (uint64_t g = 0; g < rows; ++g, p += step, next += next_step) {
+    __builtin_prefetch(next, 0, 2);
+    VEC v = LOAD(p), d = v - at;
+    s1 += d;
+    s2 += d * d;
+    a = MIN(v, a);
+    b = MAX(v, b);
+  }
+  STORE(low, a);
+  STORE(high, b);
+  ADD_TO(s->s1 + i, s1);
+  ADD_TO(s->s2 + i, s2);
+}
+
+static void NAME(rows)(const void *data, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s, int first) {
+  const REAL *x = data;
+  uint64_t full = n / WIDTH * WIDTH;
+  /* Fetched ahead: a later group, also beyond these rows, where the next ones are likely. */
+  int64_t ahead = (int64_t)(1 + COLUMNS_AHEAD / (COLUMNS_GROUP * sizeof(REAL) * (n + 1))) * COLUMNS_GROUP * ld;
+  for (uint64_t r = 0; r < rows; r += COLUMNS_GROUP, x += COLUMNS_GROUP * ld) {
+    uint64_t left = rows - r, group = left < COLUMNS_GROUP ? left : COLUMNS_GROUP;
+    const REAL *next = x + ahead;
+    if (first && r == 0)
+      for (uint64_t i = 0; i < full; i += WIDTH) STORE((REAL *)s->pivot + i, NAME(pivot)(x + i, ld, group));
+    if (group == COLUMNS_GROUP)
+      for (uint64_t i = 0; i < full; i += WIDTH) NAME(group)(x + i, ld, COLUMNS_GROUP, next + i, ld, i, s);
+    else
+      for (uint64_t i = 0; i < full; i += WIDTH) NAME(group)(x + i, ld, group, x + i, ld, i, s);
+    if (full < n) { /* the last lanes repeat the last feature */
+      REAL tail[COLUMNS_GROUP][WIDTH];
+      for (uint64_t g = 0; g < group; ++g)
+        for (uint64_t l = 0; l < WIDTH; ++l) tail[g][l] = x[(int64_t)g * ld + (int64_t)(full + l < n ? full + l : n - 1)];
+      if (first && r == 0) STORE((REAL *)s->pivot + full, NAME(pivot)(tail[0], WIDTH, group));
+      NAME(group)(tail[0], WIDTH, group, tail[0], WIDTH, full, s);
     }
   }
 }
 
-static void NAME(samples)(const void *data, uint64_t n, const struct columns_state *s, uint64_t f) {
+static void NAME(samples)(const void *data, uint64_t n, const struct columns_state *s, uint64_t f, int first) {
   const REAL *x = data;
-  REAL pivot = ((REAL *)s->pivot)[f], low = ((REAL *)s->min)[f], high = ((REAL *)s->max)[f];
-  VEC at = ALL(pivot), a = ALL(low), b = ALL(high), a2 = a, b2 = b;
-  double w1[WIDTH], w2[WIDTH], sum1 = 0, sum2 = 0;
-  memset(w1, 0, sizeof w1);
-  memset(w2, 0, sizeof w2);
+  REAL *pivot = (REAL *)s->pivot + f;
+  if (first) {
+    uint64_t few = n < WIDTH ? n : WIDTH;
+    double sum = 0;
+    for (uint64_t i = 0; i < few; ++i) sum += x[i];
+    *pivot = (REAL)(sum / (double)few);
+  }
+  REAL low = ((REAL *)s->min)[f], high = ((REAL *)s->max)[f];
+  VEC at = ALL(*pivot), a = ALL(low), b = ALL(high), a2 = a, b2 = b;
+  double w1[WIDTH] = {0}, w2[WIDTH] = {0}, sum1 = 0, sum2 = 0;
   uint64_t i = 0;
-  while (i + WIDTH <= n) {
+  while (i + 2 * WIDTH <= n) {
     VEC s1 = {0}, s2 = {0}, t1 = {0}, t2 = {0};
-    int g = 0;
-    for (; g < COLUMNS_GROUP && i + 2 * WIDTH <= n; ++g, i += 2 * WIDTH) {
+    uint64_t end = n - i < 2 * COLUMNS_GROUP * WIDTH ? n / (2 * WIDTH) * (2 * WIDTH) : i + 2 * COLUMNS_GROUP * WIDTH;
+    for (; i + 2 * WIDTH <= end; i += 2 * WIDTH) {
       VEC v = LOAD(x + i), w = LOAD(x + i + WIDTH), d = v - at, e = w - at;
       s1 += d;
       s2 += d * d;
@@ -70,27 +82,19 @@ static void NAME(samples)(const void *data, uint64_t n, const struct columns_sta
       a2 = MIN(w, a2);
       b2 = MAX(w, b2);
     }
-    if (g == 0) {
-      VEC v = LOAD(x + i), d = v - at;
-      s1 += d;
-      s2 += d * d;
-      a = MIN(v, a);
-      b = MAX(v, b);
-      i += WIDTH;
-    }
-    ADD_TO(w1, s1 + t1);
-    ADD_TO(w2, s2 + t2);
+    ADD_TO(w1, s1);
+    ADD_TO(w1, t1);
+    ADD_TO(w2, s2);
+    ADD_TO(w2, t2);
   }
-  for (int l = 0; l < WIDTH; ++l) { /* a lane's extrema never are NaN: they start at infinity and skip it */
+  for (int l = 0; l < WIDTH; ++l) {
     sum1 += w1[l];
     sum2 += w2[l];
-    low = a[l] < low ? a[l] : low;
-    low = a2[l] < low ? a2[l] : low;
-    high = b[l] > high ? b[l] : high;
-    high = b2[l] > high ? b2[l] : high;
   }
+  low = LOWEST(MIN(a2, a)); /* no lane is NaN: they start at infinity and skip it */
+  high = HIGHEST(MAX(b2, b));
   for (; i < n; ++i) {
-    REAL v = x[i], d = v - pivot;
+    REAL v = x[i], d = v - *pivot;
     sum1 += d;
     sum2 += d * d;
     low = v < low ? v : low;
@@ -102,24 +106,31 @@ static void NAME(samples)(const void *data, uint64_t n, const struct columns_sta
   s->s2[f] += sum2;
 }
 
-static void NAME(pivot_rows)(const void *data, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s) {
-  const REAL *x = data;
-  REAL *restrict pivot = s->pivot;
-  double *restrict sum = s->s1;
-  for (uint64_t i = 0; i < n; ++i) sum[i] = 0;
-  for (uint64_t r = 0; r < rows; ++r, x += ld)
-    for (uint64_t i = 0; i < n; ++i) sum[i] += x[i];
+static void NAME(init)(const struct columns_state *s, uint64_t n) {
+  REAL *pivot = s->pivot, *low = s->min, *high = s->max;
   for (uint64_t i = 0; i < n; ++i) {
-    pivot[i] = (REAL)(sum[i] / (double)rows);
-    sum[i] = 0;
+    pivot[i] = 0;
+    low[i] = (REAL)core_infinity();
+    high[i] = -(REAL)core_infinity();
+    s->s1[i] = s->s2[i] = s->mean[i] = s->m2[i] = 0;
   }
 }
 
-static void NAME(pivot_samples)(const void *data, uint64_t n, const struct columns_state *s, uint64_t f) {
-  const REAL *x = data;
-  double sum = 0;
-  for (uint64_t i = 0; i < n; ++i) sum += x[i];
-  ((REAL *)s->pivot)[f] = (REAL)(sum / (double)n);
+static void NAME(finish)(const struct columns_state *s, uint64_t n, struct column *out) {
+  const REAL *low = s->min, *high = s->max;
+  for (uint64_t i = 0; i < n; ++i) {
+    double a = low[i], b = high[i], mean = s->mean[i], m2 = s->m2[i];
+    int equal = a == b, bad = mean != mean;
+    out[i].mean = equal ? a : mean;
+    out[i].m2 = equal ? 0 : m2;
+    out[i].min = a;
+    out[i].max = b;
+    if (__builtin_expect(bad, 0)) {
+      out[i].mean = out[i].m2 = 0;
+      out[i].min = core_nan();
+      out[i].max = a > b ? -1 : fabs(a) > fabs(b) ? fabs(a) : fabs(b);
+    }
+  }
 }
 
 static uint64_t NAME(merge)(const struct columns_state *s, uint64_t from, uint64_t to, double k, double before,

@@ -25,8 +25,6 @@ typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef double vd __attribute__((vector_size(4 * LANES)));
 typedef float vf_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef double vd_any __attribute__((vector_size(4 * LANES), aligned(8), may_alias));
-typedef float vf_half __attribute__((vector_size(2 * LANES)));
-typedef float vf_half_any __attribute__((vector_size(2 * LANES), aligned(4), may_alias));
 
 #define LANE_FN static inline __attribute__((always_inline))
 
@@ -68,23 +66,29 @@ LANE_FN vd vd_max(vd a, vd b) { vd r; for (int i = 0; i < LANES / 2; ++i) r[i] =
 #endif
 
 /* The lower and the upper half of the lanes as doubles, and back. */
-LANE_FN vd vd_low(vf v) {
-  vf_half h;
-  memcpy(&h, &v, sizeof h);
-  return __builtin_convertvector(h, vd);
-}
-LANE_FN vd vd_high(vf v) {
-  vf_half h;
-  memcpy(&h, (const char *)&v + sizeof h, sizeof h);
-  return __builtin_convertvector(h, vd);
-}
+#if defined(__AVX512F__)
+LANE_FN vd vd_low(vf v) { return (vd)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v)); }
+LANE_FN vd vd_high(vf v) { return (vd)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1)); }
 LANE_FN vf vf_join(vd low, vd high) {
-  vf_half a = __builtin_convertvector(low, vf_half), b = __builtin_convertvector(high, vf_half);
-  vf v;
-  memcpy(&v, &a, sizeof a);
-  memcpy((char *)&v + sizeof a, &b, sizeof b);
-  return v;
+  return (vf)_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)low)), _mm512_cvtpd_ps((__m512d)high), 1);
 }
+#elif defined(__AVX2__)
+LANE_FN vd vd_low(vf v) { return (vd)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v)); }
+LANE_FN vd vd_high(vf v) { return (vd)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1)); }
+LANE_FN vf vf_join(vd low, vd high) {
+  return (vf)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps((__m256d)low)), _mm256_cvtpd_ps((__m256d)high), 1);
+}
+#elif defined(__x86_64__)
+LANE_FN vd vd_low(vf v) { return (vd)_mm_cvtps_pd((__m128)v); }
+LANE_FN vd vd_high(vf v) { return (vd)_mm_cvtps_pd(_mm_movehl_ps((__m128)v, (__m128)v)); }
+LANE_FN vf vf_join(vd low, vd high) {
+  return (vf)_mm_movelh_ps(_mm_cvtpd_ps((__m128d)low), _mm_cvtpd_ps((__m128d)high));
+}
+#else
+LANE_FN vd vd_low(vf v) { return (vd){v[0], v[1]}; }
+LANE_FN vd vd_high(vf v) { return (vd){v[2], v[3]}; }
+LANE_FN vf vf_join(vd low, vd high) { return (vf){(float)low[0], (float)low[1], (float)high[0], (float)high[1]}; }
+#endif
 
 LANE_FN double vd_sum(vd v) {
 #if defined(__AVX512F__)
@@ -96,11 +100,24 @@ LANE_FN double vd_sum(vd v) {
   return v[0] + v[1];
 #endif
 }
-LANE_FN float vf_top(vf v) {
-  float m = v[0];
-  for (int i = 1; i < LANES; ++i) m = v[i] > m ? v[i] : m;
-  return m;
-}
+/* The smallest and the largest lane; none is NaN. */
+#if defined(__AVX512F__)
+LANE_FN float vf_low_of(vf v) { return _mm512_reduce_min_ps((__m512)v); }
+LANE_FN float vf_top(vf v) { return _mm512_reduce_max_ps((__m512)v); }
+LANE_FN double vd_low_of(vd v) { return _mm512_reduce_min_pd((__m512d)v); }
+LANE_FN double vd_top(vd v) { return _mm512_reduce_max_pd((__m512d)v); }
+#else
+#define LANES_EXTREME(name, type, vector, lanes, less)   \
+  LANE_FN type name(vector v) {                          \
+    type m = v[0];                                       \
+    for (int i = 1; i < lanes; ++i) m = v[i] less m ? v[i] : m; \
+    return m;                                            \
+  }
+LANES_EXTREME(vf_low_of, float, vf, LANES, <)
+LANES_EXTREME(vf_top, float, vf, LANES, >)
+LANES_EXTREME(vd_low_of, double, vd, LANES / 2, <)
+LANES_EXTREME(vd_top, double, vd, LANES / 2, >)
+#endif
 /* 1 when any bit is set. */
 LANE_FN int vi_any(vi v) {
 #if defined(__AVX512F__)
