@@ -28,7 +28,7 @@ const char *data_dtype_name(actscope_dtype dtype) {
 const char *data_kind_name(enum data_kind kind) {
   static const char *const names[DATA_KINDS] = {
       "normal",   "relu",            "integers",        "offset",  "steps", "drift",    "outliers", "zeros, then normal",
-      "constant", "constant columns", "near-duplicates", "factors", "hubs",  "specials", "tiny",     "all NaN"};
+      "constant", "constant columns", "near-duplicates", "factors", "hubs",  "specials", "tiny",     "all NaN", "scales"};
   return names[kind];
 }
 
@@ -50,6 +50,7 @@ void data_fill(enum data_kind kind, uint64_t seed, actscope_dtype dtype, double 
   struct random_state r = {seed * 1000003 + (uint64_t)kind};
   uint64_t n = samples * features;
   double factors[4];
+  int reach = dtype == ACTSCOPE_FLOAT8_E4M3 ? 5 : dtype == ACTSCOPE_FLOAT16 || dtype == ACTSCOPE_FLOAT8_E5M2 ? 12 : 120;
   for (uint64_t s = 0, i = 0; s < samples; ++s) {
     for (int k = 0; k < 4; ++k) factors[k] = random_normal(&r);
     for (uint64_t f = 0; f < features; ++f, ++i) {
@@ -75,6 +76,7 @@ void data_fill(enum data_kind kind, uint64_t seed, actscope_dtype dtype, double 
         case DATA_SPECIALS: v = random_below(&r, 23) == 0 ? special(random_below(&r, 8), dtype) : v; break;
         case DATA_TINY: v *= dtype == ACTSCOPE_FLOAT64 ? 1e-60 : ref_smallest_normal(dtype); break;
         case DATA_ALL_NAN: v = NAN; break;
+        case DATA_SCALES: v = ldexp(v, (int)(f * 37 % (2 * reach + 1)) - reach); break;
         default: break;
       }
       x[i] = v;

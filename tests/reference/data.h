@@ -37,6 +37,7 @@ enum data_kind {
   DATA_SPECIALS,        /* NaN, infinities, both zeros, the smallest subnormal, the largest value among normals */
   DATA_TINY,            /* around the smallest normal magnitude: subnormals; float64: 1e-60, for fourth powers */
   DATA_ALL_NAN,
+  DATA_SCALES,          /* each feature at a power of two of its own, over most of the type's range */
   DATA_KINDS
 };
 const char *data_kind_name(enum data_kind kind);

@@ -381,6 +381,17 @@ Test(core, constants_stay_constant) {
   cr_assert(column_constant(&zero) && column_dead(&zero));
 }
 
+/* Dead is never above 1e-6 in absolute value; NaN is above nothing. */
+Test(core, dead_begins_at_its_limit) {
+  static const struct { double min, max; int dead; } known[] = {
+      {-1e-6, 1e-6, 1}, {0, 1.0000000000000002e-6, 0}, {-1.0000000000000002e-6, 0, 0}, {-1e-7, 1, 0}, {NAN, -1, 1},
+      {NAN, 1e-6, 1},   {NAN, 2e-6, 0},                {NAN, INFINITY, 0},             {0, 0, 1}};
+  for (size_t k = 0; k < sizeof known / sizeof *known; ++k) {
+    struct column c = {0, 1, known[k].min, known[k].max};
+    cr_assert_eq(column_dead(&c), known[k].dead, "case %zu", k);
+  }
+}
+
 /* ---- Views ---------------------------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b) {

@@ -154,6 +154,107 @@ Test(numbers, every_layout) {
         one_case(n ? DATA_SPECIALS : DATA_FACTORS, dtypes[t], layout, n == 2 ? 2 : 41, n == 2 ? 300 : 58, &o, 5 + (uint64_t)n);
 }
 
+/* The least memory and somewhat more: strips, groups of samples and passes, against the oracle. Shapes lie about the
+ * blocks, chunks and runs that the backend cuts by. */
+static void tight(enum data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, int method) {
+  double *x = malloc(samples * features * sizeof *x);
+  struct laid_out t;
+  struct ref_matrix m;
+  struct ref_correlation want;
+  actscope_health health;
+  actscope_options o = cpu_options();
+  int64_t shape[2] = {(int64_t)samples, (int64_t)features};
+  actscope_layer layer = {"tight", dtype, 2, shape};
+  uint64_t least, *list = malloc(features * sizeof *list), valid, total, count;
+  o.statistics = ACTSCOPE_CORRELATION | ACTSCOPE_HEALTH;
+  o.correlation = (actscope_correlation_method)method;
+  o.pairs = features * 5 + 3;
+  o.seed = samples;
+  data_fill(kind, 17, dtype, x, samples, features);
+  data_lay_out(&t, x, dtype, samples, features, samples % 2 ? LAYOUT_ROWS : LAYOUT_COLUMNS);
+  ref_matrix_load(&m, &t.tensor, 0);
+  ref_health(&m, &health);
+  valid = ref_valid_features(&m, list);
+  total = valid * (valid - (valid > 0)) / 2;
+  count = o.pairs < total ? o.pairs : total;
+  struct ref_pair *pairs = malloc((count + 1) * sizeof *pairs);
+  ref_sampled_pairs(valid, count, o.seed, pairs);
+  ref_correlate(&m, compare_r_slack(samples), method == ACTSCOPE_CORRELATION_SAMPLED ? pairs : NULL, count, &want);
+  cr_assert_eq(actscope_minimum_budget(&layer, 1, &o, &least), ACTSCOPE_OK);
+  for (int step = 0; step < 5; ++step) {
+    struct compare c;
+    actscope_layer_report r;
+    o.memory_budget = step == 0 ? least : least + least * (1ull << (2 * step)) / 16;
+    o.threads = 1 + step % 2;
+    compare_begin(&c, "%s %s [%llu, %llu], method %d in %llu of %llu bytes", data_kind_name(kind), data_dtype_name(dtype),
+                  (unsigned long long)samples, (unsigned long long)features, method,
+                  (unsigned long long)o.memory_budget, (unsigned long long)least);
+    /* threads share the memory: the least one is that of the call's own */
+    if (step) cr_assert_eq(actscope_minimum_budget(&layer, 1, &o, &least), ACTSCOPE_OK);
+    if (o.memory_budget < least) o.memory_budget = least;
+    analyze(&t.tensor, &o, &r, c.title);
+    compare_health(&c, &r.health, &health);
+    if (method == ACTSCOPE_CORRELATION_GRAM) {
+      compare_value(&c, "mean_square", r.correlation.mean_square, want.value.mean_square, 1e-6, 0);
+      compare_count(&c, "valid", r.correlation.valid_features, valid);
+    } else {
+      compare_correlation(&c, &r.correlation, &want, ACTSCOPE_PAIRS_ALL);
+    }
+    CHECK(c);
+  }
+  free(pairs);
+  ref_matrix_free(&m);
+  data_free(&t);
+  free(list);
+  free(x);
+}
+Test(numbers, tight_memory) {
+  static const uint64_t shapes[][2] = {{5000, 40}, {300, 700}, {1025, 130}, {513, 257}, {64, 1301}, {256, 383}, {2049, 97}, {257, 640}};
+  for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k)
+    for (int method = 1; method < 4; ++method) {
+      unsigned turn = (unsigned)(3 * k) + (unsigned)method;
+      tight(turn % 3 == 0 ? DATA_SPECIALS : turn % 3 == 1 ? DATA_HUBS : DATA_SCALES, dtypes[turn % 6 == 3 || turn % 6 == 4 ? 0 : turn % 6],
+            shapes[k][0], shapes[k][1], method);
+    }
+}
+
+/* float64 over its whole range: powers of deviations overflow and underflow, and what exists is still found. */
+Test(numbers, float64_at_the_ends_of_its_range) {
+  static const double scales[] = {1e307, 1e200, 1e80, 1e-80, 1e-200, 1e-300};
+  double x[2000];
+  actscope_options o = cpu_options();
+  o.statistics = ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT;
+  for (int k = 0; k < 6; ++k)
+    for (int n = 1; n <= 2000; n = 3 * n + 2) {
+      struct laid_out t;
+      struct compare c;
+      actscope_layer_report r;
+      data_fill(DATA_NORMAL, (uint64_t)n, ACTSCOPE_FLOAT64, x, (uint64_t)n, 1);
+      for (int i = 0; i < n; ++i) x[i] *= scales[k];
+      data_lay_out(&t, x, ACTSCOPE_FLOAT64, (uint64_t)n, 1, LAYOUT_ROWS);
+      compare_begin(&c, "%d values about %g", n, scales[k]);
+      analyze(&t.tensor, &o, &r, c.title);
+      compare_report(&c, &r, &t.tensor, &o);
+      CHECK(c);
+      data_free(&t);
+    }
+}
+
+/* Every instruction set that this processor has, in processes of their own (the choice is made once). */
+static void instruction_set(const char *name) {
+  static const uint64_t shapes[][2] = {{128, 257}, {33, 131}, {600, 65}, {3, 1000}, {2100, 17}, {1, 333}};
+  actscope_options o = cpu_options();
+  unsigned turn = 0;
+  setenv("ACTSCOPE_ISA", name, 1);
+  for (size_t k = 0; k < sizeof shapes / sizeof *shapes; ++k)
+    for (int t = 0; t < 6; ++t)
+      for (int round = 0; round < 3; ++round, ++turn)
+        one_case((enum data_kind)(turn % DATA_KINDS), dtypes[t], (enum data_layout)((turn + turn / 8) % LAYOUTS), shapes[k][0], shapes[k][1], &o, turn);
+}
+Test(numbers, instruction_set_baseline) { instruction_set("baseline"); }
+Test(numbers, instruction_set_avx2) { instruction_set("avx2"); }
+Test(numbers, instruction_set_avx512) { instruction_set("avx512"); }
+
 /* Features = axis 1, from compact and from channels-last memory. */
 Test(numbers, channels) {
   enum { N = 6, C = 10, H = 5, W = 7 };
