@@ -73,6 +73,16 @@ __device__ __forceinline__ bool in_band(const Work &w, uint64_t i, uint64_t j) {
   return j != i && (distance - 1) * w.valid + i < w.pairs;
 }
 
+// Whether rows (row, col) are a pair of this layer. Stores r where the matrix itself is wanted.
+__device__ __forceinline__ bool is_pair(const cuda_layer &layer, const Work &w, uint32_t row, uint32_t col, bool diagonal, bool store, float r) {
+  if (row >= w.rows[0] || col >= w.rows[1]) return false;
+  if (store && (!diagonal || row <= col))
+    layer.feature_gram[row * w.valid + col] = layer.feature_gram[col * w.valid + row] = row == col ? 1.0f : r;
+  if (!w.sampled) return !diagonal || row < col;
+  const uint64_t i = (uint64_t)w.first[0] + row, j = (uint64_t)w.first[1] + col;
+  return in_band(w, i, j) || (w.strips && in_band(w, j, i));
+}
+
 // ---- Loading ---------------------------------------------------------------------------------------------------------
 // 128 rows by kStep samples from row0 and s0 on; rows beyond `rows` are zeros.
 __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, uint64_t row0, uint64_t rows, uint32_t pitch, uint32_t s0) {
@@ -94,6 +104,8 @@ template <bool kThree> constexpr size_t shared_bytes(bool counts) {
 template <bool kThree, bool kPromote, bool kCounts>
 __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
   constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
+  // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.
+  constexpr int kCols = kThree && kPromote ? 2 : 4, kPasses = 4 / kCols;
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
   uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]
   __shared__ Work w;
@@ -155,120 +167,139 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
         cp_async_commit();
       };
 
-      // The product.
-      float acc[4][4][4] = {}, small[kThree ? 4 : 1][4][4] = {}, total[kPromote ? 4 : 1][4][4] = {};
-      for (int s = 0; s < kStages - 1; ++s) load((uint32_t)s);
-      for (uint32_t s = 0; s < steps; ++s) {
-        cp_async_wait<kStages - 2>();
-        __syncthreads();
-        load(s + kStages - 1);
-        const uint16_t *a = shared + (int)(s % kStages) * kOperands * kTileHalves, *b = a + kTileHalves;
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const int col_p = col_w + pass * kCols * 8;
+        // The product.
+        float acc[4][kCols][4] = {}, small[kThree ? 4 : 1][kCols][4] = {}, total[kPromote ? 4 : 1][kCols][4] = {};
+        for (int s = 0; s < kStages - 1; ++s) load((uint32_t)s);
+        for (uint32_t s = 0; s < steps; ++s) {
+          cp_async_wait<kStages - 2>();
+          __syncthreads();
+          load(s + kStages - 1);
+          const uint16_t *a = shared + (int)(s % kStages) * kOperands * kTileHalves, *b = a + kTileHalves;
 #pragma unroll
-        for (int x = 0; x < kStep; x += 16) {
-          const int a_at = (row_w + lane % 16) * kPad + x + lane / 16 * 8;
-          const int b_at = (col_w + lane / 16 * 8 + lane % 8) * kPad + x + lane / 8 % 2 * 8;
-          uint32_t bh[2][4], bl[kThree ? 2 : 1][4];
+          for (int x = 0; x < kStep; x += 16) {
+            const int a_at = (row_w + lane % 16) * kPad + x + lane / 16 * 8;
+            const int b_at = (col_p + lane / 16 * 8 + lane % 8) * kPad + x + lane / 8 % 2 * 8;
+            uint32_t bh[kCols / 2][4], bl[kThree ? kCols / 2 : 1][4];
 #pragma unroll
-          for (int j = 0; j < 2; ++j) {
-            ldmatrix_x4<false>(bh[j], b + b_at + j * 16 * kPad);
-            if (kThree && three) ldmatrix_x4<false>(bl[kThree ? j : 0], b + 2 * kTileHalves + b_at + j * 16 * kPad);
-          }
+            for (int j = 0; j < kCols / 2; ++j) {
+              ldmatrix_x4<false>(bh[j], b + b_at + j * 16 * kPad);
+              if (kThree && three) ldmatrix_x4<false>(bl[kThree ? j : 0], b + 2 * kTileHalves + b_at + j * 16 * kPad);
+            }
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            uint32_t ah[4], al[4];
-            ldmatrix_x4<false>(ah, a + a_at + i * 16 * kPad);
+            for (int i = 0; i < 4; ++i) {
+              uint32_t ah[4], al[4];
+              ldmatrix_x4<false>(ah, a + a_at + i * 16 * kPad);
 #pragma unroll
-            for (int j = 0; j < 4; ++j) mma_f16(acc[i][j], ah, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
-            if (kThree && three) {
-              ldmatrix_x4<false>(al, a + 2 * kTileHalves + a_at + i * 16 * kPad);
+              for (int j = 0; j < kCols; ++j) mma_f16(acc[i][j], ah, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
+              if (kThree && three) {
+                ldmatrix_x4<false>(al, a + 2 * kTileHalves + a_at + i * 16 * kPad);
 #pragma unroll
-              for (int j = 0; j < 4; ++j) {
-                mma_f16(small[kThree ? i : 0][j], ah, bl[kThree ? j / 2 : 0][j % 2 * 2], bl[kThree ? j / 2 : 0][j % 2 * 2 + 1]);
-                mma_f16(small[kThree ? i : 0][j], al, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
+                for (int j = 0; j < kCols; ++j) {
+                  float(&d)[4] = small[kThree ? i : 0][j];
+                  mma_f16(d, ah, bl[kThree ? j / 2 : 0][j % 2 * 2], bl[kThree ? j / 2 : 0][j % 2 * 2 + 1]);
+                  mma_f16(d, al, bh[j / 2][j % 2 * 2], bh[j / 2][j % 2 * 2 + 1]);
+                }
               }
             }
           }
+          if (kPromote && (s + 1) % (TUNE_PAIRS_PROMOTE / kStep) == 0) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+#pragma unroll
+              for (int j = 0; j < kCols; ++j)
+#pragma unroll
+                for (int e = 0; e < 4; ++e) total[kPromote ? i : 0][j][e] += acc[i][j][e], acc[i][j][e] = 0;
+          }
         }
-        if (kPromote && (s + 1) % (TUNE_PAIRS_PROMOTE / kStep) == 0) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-#pragma unroll
-            for (int j = 0; j < 4; ++j)
-#pragma unroll
-              for (int e = 0; e < 4; ++e) total[kPromote ? i : 0][j][e] += acc[i][j][e], acc[i][j][e] = 0;
-        }
-      }
 
-      // The epilogue. Output (i, j, e) of a lane is row lane / 4 + 8 (e / 2), column lane % 4 * 2 + e % 2 of its 16 x 8.
-      const bool whole = i0 + kTile <= w.rows[0] && j0 + kTile <= w.rows[1];
-      const bool diagonal = !w.strips && ti == tj;
-      const bool store = layer.feature_gram != nullptr;
-      const bool plain = whole && !diagonal && !w.sampled && !store;
-      float sum = 0, square = 0, high = 0;
-      const float *weights[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
-      float wj[4][2];
+        // The epilogue. Output (i, j, e) of a lane is row lane / 4 + 8 (e / 2), column lane % 4 * 2 + e % 2 of its 16 x 8.
+        // First r, signed, in place of the sums.
+        const float *weights[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
+        const uint32_t row_0 = ti * kTile + (uint32_t)(row_w + lane / 4), col_0 = tj * kTile + (uint32_t)(col_p + lane % 4 * 2);
+        {
+          float wj[kCols][2];
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
+          for (int j = 0; j < kCols; ++j)
 #pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
-          wj[j][e] = col < w.rows[1] ? __ldg(weights[1] + col) : 0;
-        }
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const uint64_t row = i0 + (uint64_t)(row_w + i * 16 + h * 8 + lane / 4);
-          const float wi = row < w.rows[0] ? __ldg(weights[0] + row) : 0;
-#pragma unroll
-          for (int j = 0; j < 4; ++j)
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-              float r = acc[i][j][h * 2 + e];
-              if (kPromote) r += total[kPromote ? i : 0][j][h * 2 + e];
-              if (kThree) r = fmaf(small[kThree ? i : 0][j][h * 2 + e], 4.8828125e-4f, r);
-              const float s = r * (wi * wj[j][e]);
-              r = fminf(fabsf(s), 1.0f);
-              bool seen = true;
-              if (!plain) {
-                const uint64_t col = j0 + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e);
-                seen = row < w.rows[0] && col < w.rows[1];
-                if (store && seen && (!diagonal || row <= col))
-                  layer.feature_gram[row * w.valid + col] = layer.feature_gram[col * w.valid + row] = row == col ? 1.0f : s;
-                if (w.sampled)
-                  seen = seen && (in_band(w, w.first[0] + row, w.first[1] + col) ||
-                                  (w.strips && in_band(w, w.first[1] + col, w.first[0] + row)));
-                else if (diagonal)
-                  seen = seen && row < col;
-                if (!seen) r = 0;
-              }
-              sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
-              acc[i][j][h * 2 + e] = r;
-              if (kCounts && seen) {
-                const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
-                bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
-              }
-            }
-        }
-      sum_abs += pairs_fixed((double)sum), sum_square += pairs_fixed((double)square);
-      highest = fmaxf(highest, high);
-      if (kCounts && __any_sync(kFullMask, high > 0.5f)) {  // the least threshold; what was left out is 0
-        const float threshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
-#pragma unroll
-        for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
-          uint32_t n = 0;
+            for (int e = 0; e < 2; ++e)
+              wj[j][e] = col_0 + (uint32_t)(j * 8 + e) < w.rows[1] ? __ldg(weights[1] + (col_0 + (uint32_t)(j * 8 + e))) : 0;
 #pragma unroll
           for (int i = 0; i < 4; ++i)
 #pragma unroll
-            for (int j = 0; j < 4; ++j)
+            for (int h = 0; h < 2; ++h) {
+              const uint32_t row = row_0 + (uint32_t)(i * 16 + h * 8);
+              const float wi = row < w.rows[0] ? __ldg(weights[0] + row) : 0;
 #pragma unroll
-              for (int e = 0; e < 4; ++e) n += acc[i][j][e] > threshold[h];
-          n = warp_sum(n);
-          if (lane == 0 && n) atomicAdd((unsigned long long *)&layer.pairs->above[h], (unsigned long long)n);
+              for (int j = 0; j < kCols; ++j)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                  float r = acc[i][j][h * 2 + e];
+                  if (kPromote) r += total[kPromote ? i : 0][j][h * 2 + e];
+                  if (kThree) r = fmaf(small[kThree ? i : 0][j][h * 2 + e], 4.8828125e-4f, r);
+                  acc[i][j][h * 2 + e] = r * (wi * wj[j][e]);
+                }
+            }
         }
+        // Then the functionals. Tiles with pairs that do not count (edges, the diagonal, samples) go through shared memory
+        // and a loop: unrolled, the masks would take the registers of the tiles that matter.
+        const bool diagonal = !w.strips && ti == tj, store = layer.feature_gram != nullptr;
+        const bool whole = (uint64_t)(ti + 1) * kTile <= w.rows[0] && (uint64_t)(tj + 1) * kTile <= w.rows[1];
+        constexpr float kThreshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
+        float sum = 0, square = 0, high = 0;
+        uint32_t above[kCounts ? ACTSCOPE_THRESHOLD_COUNT : 1] = {};
+        auto bin_up = [&](float r) {
+          const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
+          bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
+        };
+        if (!whole || diagonal || w.sampled || store) {
+          cp_async_wait<0>();
+          __syncthreads();  // all warps are through with the ring
+          float *outputs = reinterpret_cast<float *>(shared);
+#pragma unroll
+          for (int o = 0; o < 16 * kCols; ++o) outputs[o * kThreads + tid] = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
+#pragma unroll 1
+          for (int o = 0; o < 16 * kCols; ++o) {
+            const uint32_t row = row_0 + (uint32_t)(o / (4 * kCols) * 16 + o / 2 % 2 * 8);
+            const uint32_t col = col_0 + (uint32_t)(o / 4 % kCols * 8 + o % 2);
+            float r = outputs[o * kThreads + tid];
+            if (!is_pair(layer, w, row, col, diagonal, store, r)) continue;
+            r = fminf(fabsf(r), 1.0f);
+            sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
+            if (kCounts) {
+              bin_up(r);
+#pragma unroll
+              for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h) above[kCounts ? h : 0] += r > kThreshold[h];
+            }
+          }
+        } else {
+#pragma unroll
+          for (int o = 0; o < 16 * kCols; ++o) {
+            float &r = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
+            r = fminf(fabsf(r), 1.0f);
+            sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
+            if (kCounts) bin_up(r);
+          }
+          if (kCounts && high > kThreshold[0]) {
+#pragma unroll
+            for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h)
+#pragma unroll
+              for (int o = 0; o < 16 * kCols; ++o)
+                above[kCounts ? h : 0] += acc[o / (4 * kCols)][o / 4 % kCols][o % 4] > kThreshold[h];
+          }
+        }
+        sum_abs += pairs_fixed((double)sum), sum_square += pairs_fixed((double)square);
+        highest = fmaxf(highest, high);
+        if (kCounts && __any_sync(kFullMask, high > kThreshold[0]))
+#pragma unroll
+          for (int h = 0; h < ACTSCOPE_THRESHOLD_COUNT; ++h) {
+            const uint32_t n = warp_sum(above[kCounts ? h : 0]);
+            if (lane == 0 && n) atomicAdd((unsigned long long *)&layer.pairs->above[h], (unsigned long long)n);
+          }
+        cp_async_wait<0>();
+        __syncthreads();  // the ring is free again
       }
-      cp_async_wait<0>();
-      __syncthreads();  // the ring is free for the next tile
       if (++held == kHold) flush();
     }
     flush();

@@ -2,7 +2,7 @@
 //
 // Contents   histogram to quantiles · histogram to moments (narrow types) · sketch to a count · the kernel · entry point
 //
-// Layout     A block of 1024 threads reads the layer's histogram (256 KiB at most twice, from the L2 cache), its sketch
+// Layout     A block of 256 threads reads the layer's histogram (256 KiB at most twice, from the L2 cache), its sketch
 //            and its small states, and builds the report in shared memory; all threads then copy it to the host's pinned
 //            memory. Every report is fenced before its block counts itself in; the last block writes the header, the
 //            sequence number last of all: a host that sees the number sees the reports.
@@ -12,7 +12,7 @@
 #include "kernels.h"
 
 namespace {
-constexpr int kThreads = 1024, kWarps = kThreads / 32;
+constexpr int kThreads = 256, kWarps = kThreads / 32;
 
 struct Space {
   unsigned long long integers[8 * (kWarps + 1)], scan[kWarps];
@@ -25,6 +25,28 @@ __device__ __forceinline__ uint64_t counter(const cuda_finish_layer &layer, uint
   uint64_t n = layer.histogram[bin];
   if (cuda_histogram_wide(layer.elements)) n += (uint64_t)layer.histogram[dtype_bins(layer.dtype) + bin] << 32;
   return n;
+}
+// Calls f(bin, count) for the bins that are not empty in groups of four: group, group + step, ... below stop. Eight groups
+// are loaded at a time: most bins of most layers are empty, and the loop is bound by the latency of the L2 cache.
+template <class F>
+__device__ __forceinline__ void each_bin(const cuda_finish_layer &layer, uint32_t group, uint32_t stop, uint32_t step, F f) {
+  const uint4 *low = reinterpret_cast<const uint4 *>(layer.histogram);
+  const bool wide = cuda_histogram_wide(layer.elements) != 0;
+  for (; group < stop; group += 8 * step) {
+    uint32_t hits = 0;
+#pragma unroll
+    for (uint32_t j = 0; j < 8; ++j) {
+      if (group + j * step >= stop) break;
+      const uint4 q = low[group + j * step];
+      hits |= (uint32_t)((q.x != 0) | (q.y != 0) << 1 | (q.z != 0) << 2 | (q.w != 0) << 3) << 4 * j;
+      if (wide) hits |= 15u << 4 * j;
+    }
+    for (; hits; hits &= hits - 1) {
+      const uint32_t b = (uint32_t)__ffs((int)hits) - 1, bin = (group + b / 4 * step) * 4 + b % 4;
+      const uint64_t n = counter(layer, bin);
+      if (n) f(bin, n);
+    }
+  }
 }
 // The value of a bin of a narrow type, infinities and NaN included.
 __device__ __forceinline__ double narrow_value(actscope_dtype dtype, uint32_t bin) {
@@ -39,15 +61,17 @@ __device__ __forceinline__ double narrow_value(actscope_dtype dtype, uint32_t bi
 // ---- Histogram to quantiles ------------------------------------------------------------------------------------------
 // As histogram_quantiles(): thread t counts its run of bins, in ascending order of value; the thread in whose run a level
 // is reached looks for the bin there. Ends without a barrier.
-__device__ void quantiles(const cuda_finish_layer &layer, uint64_t n, double min, double max, Space &space) {
-  const uint32_t bins = dtype_bins(layer.dtype), each = (bins + kThreads - 1) / kThreads;
-  const uint32_t first = threadIdx.x * each, stop = first + each < bins ? first + each : bins;
+__device__ GPU_NOINLINE void quantiles(const cuda_finish_layer &layer, uint64_t n, double min, double max, Space &space) {
+  const uint32_t bins = dtype_bins(layer.dtype), share = bins / kThreads, each = share < 4 ? 4 : share;
+  const uint32_t first = threadIdx.x * each;  // a run lies in one half of the bins, whose order is turned round in the first
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   unsigned long long mine = 0;
-  for (uint32_t k = first; k < stop; ++k) {
-    const uint32_t bin = histogram_ascending(bins, k);
-    const uint64_t c = counter(layer, bin);
-    if (c > 0 && dtype_bin_value(layer.dtype, bin) == dtype_bin_value(layer.dtype, bin)) mine += c;
+  if (first < bins) {
+    const uint32_t group = (first < bins / 2 ? bins - first - each : first - bins / 2) / 4;
+    each_bin(layer, group, group + each / 4, 1, [&](uint32_t bin, uint64_t c) {
+      const double v = dtype_bin_value(layer.dtype, bin);
+      if (v == v) mine += c;
+    });
   }
   unsigned long long upto = mine;  // of the warp, this thread included
 #pragma unroll
@@ -60,6 +84,7 @@ __device__ void quantiles(const cuda_finish_layer &layer, uint64_t n, double min
   uint64_t below = upto - mine;
   for (int w = 0; w < warp; ++w) below += space.scan[w];
   const uint32_t percent[ACTSCOPE_QUANTILE_COUNT] = {1, 5, 25, 50, 75, 95, 99};
+#pragma unroll 1
   for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) {
     if (n == 0) {
       if (threadIdx.x == 0) space.report.profile.quantiles[q] = core_nan();
@@ -69,7 +94,7 @@ __device__ void quantiles(const cuda_finish_layer &layer, uint64_t n, double min
     if (target == 0) target = 1;
     if (!(below < target && target <= below + mine)) continue;
     uint64_t seen = below;
-    for (uint32_t k = first; k < stop; ++k) {
+    for (uint32_t k = first; k < first + each; ++k) {
       const uint32_t bin = histogram_ascending(bins, k);
       const uint64_t c = counter(layer, bin);
       const double v = dtype_bin_value(layer.dtype, bin);
@@ -86,24 +111,22 @@ __device__ void quantiles(const cuda_finish_layer &layer, uint64_t n, double min
 // ---- Histogram to moments (narrow types) -----------------------------------------------------------------------------
 // As histogram_moments() and histogram_distinct(), in all threads. Bins go round the threads: those that are hit lie
 // close together.
-__device__ void narrow_moments(const cuda_finish_layer &layer, struct moments &m, uint64_t &distinct, Space &space) {
+__device__ GPU_NOINLINE void narrow_moments(const cuda_finish_layer &layer, struct moments &m, uint64_t &distinct, Space &space) {
   const actscope_dtype dtype = layer.dtype;
   const uint32_t bins = dtype_bins(dtype);
   const double normal = dtype_smallest_normal(dtype);
   unsigned long long counts[8] = {0, 0, 0, 0, 0, 0, 0, 0};  // n, nan, +inf, -inf, zero, negative, subnormal, values but NaN
   double sums[3] = {0, 0, 0}, low = core_infinity(), high = -core_infinity();
-  for (uint32_t bin = threadIdx.x; bin < bins; bin += kThreads) {
-    const uint64_t c = counter(layer, bin);
-    if (c == 0) continue;
+  each_bin(layer, threadIdx.x, bins / 4, kThreads, [&](uint32_t bin, uint64_t c) {
     const double v = narrow_value(dtype, bin), a = fabs(v), w = (double)c;
     if (v != v) {
       counts[1] += c;
-      continue;
+      return;
     }
     if (!(bin == bins / 2 && counter(layer, 0) > 0)) ++counts[7];  // -0 beside +0 is the same value
     if (!core_finite(v)) {
-      counts[v > 0 ? 2 : 3] += c;
-      continue;
+      if (v > 0) counts[2] += c; else counts[3] += c;
+      return;
     }
     counts[0] += c;
     sums[0] += w * v, sums[1] += w * a;
@@ -111,7 +134,7 @@ __device__ void narrow_moments(const cuda_finish_layer &layer, struct moments &m
     if (a > 0) sums[2] += w * a * log(a); else counts[4] += c;
     if (v < 0) counts[5] += c;
     if (a > 0 && a < normal) counts[6] += c;
-  }
+  });
   block_sum<kThreads>(counts, space.integers);
   block_sum<kThreads>(sums, space.reals);
 #pragma unroll
@@ -129,13 +152,12 @@ __device__ void narrow_moments(const cuda_finish_layer &layer, struct moments &m
   distinct = counts[7] + (counts[1] > 0 ? 1 : 0);
   const double mean = m.n > 0 ? sums[0] / (double)m.n : 0;
   double central[4] = {0, 0, 0, 0};
-  for (uint32_t bin = threadIdx.x; bin < bins; bin += kThreads) {
-    const uint64_t c = counter(layer, bin);
-    const double v = c > 0 ? narrow_value(dtype, bin) : core_nan();
-    if (!core_finite(v)) continue;
+  each_bin(layer, threadIdx.x, bins / 4, kThreads, [&](uint32_t bin, uint64_t c) {
+    const double v = narrow_value(dtype, bin);
+    if (!core_finite(v)) return;
     const double d = v - mean, d2 = d * d, w = (double)c;
     central[0] += w * d, central[1] += w * d2, central[2] += w * d2 * d, central[3] += w * d2 * d2;
-  }
+  });
   __syncthreads();  // the sums above are read
   block_sum<kThreads>(central, space.reals);
   if (m.n > 0) m.mean = mean + central[0] / (double)m.n;
@@ -144,7 +166,7 @@ __device__ void narrow_moments(const cuda_finish_layer &layer, struct moments &m
 
 // ---- Sketch to a count -------------------------------------------------------------------------------------------------
 // Words with bit k set, for every k, into space.columns. All threads; ends with a barrier.
-__device__ void sketch_columns(const cuda_finish_layer &layer, Space &space) {
+__device__ GPU_NOINLINE void sketch_columns(const cuda_finish_layer &layer, Space &space) {
   if (threadIdx.x < 33) space.columns[threadIdx.x] = 0;
   __syncthreads();
   const uint32_t words = 1u << layer.sketch_bits;
@@ -158,7 +180,7 @@ __device__ void sketch_columns(const cuda_finish_layer &layer, Space &space) {
   __syncthreads();
 }
 // As distinct_likelihood(), a column a lane. The first warp calls it.
-__device__ void warp_likelihood(const Space &space, int p, double *lambda, double *log_error) {
+__device__ GPU_NOINLINE void warp_likelihood(const Space &space, int p, double *lambda, double *log_error) {
   const int k = (int)threadIdx.x, q = 32 - p;
   const double m = (double)(1u << p), t = k <= q ? ldexp(1.0, k < q ? -(k + 1) : -q) : 0;
   const double c = k <= q ? (double)space.columns[k] : 0;
@@ -184,7 +206,7 @@ __device__ void warp_likelihood(const Space &space, int p, double *lambda, doubl
 }
 
 // ---- The kernel --------------------------------------------------------------------------------------------------------
-__device__ void finish_features(const cuda_finish_layer &layer, struct cuda_report &r) {
+__device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, struct cuda_report &r) {
   const struct cuda_features f = *layer.features_out;
   const uint64_t total = pairs_total(f.valid);
   r.health.constant = f.constant, r.health.nonfinite = f.nonfinite, r.health.dead = f.dead;

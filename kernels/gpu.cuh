@@ -16,6 +16,13 @@
 
 constexpr unsigned kFullMask = 0xFFFFFFFFu;
 
+// A function of its own: keeps what runs once from taking the registers of what runs always.
+#ifdef SIMT
+#define GPU_NOINLINE __attribute__((noinline))
+#else
+#define GPU_NOINLINE __noinline__
+#endif
+
 // ---- Launch ----------------------------------------------------------------------------------------------------------
 // Asks for dynamic shared memory beyond the 48 KiB that every kernel may have.
 template <class... P>

@@ -433,12 +433,19 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
         if (u + kBatch > whole)
           while (vectors > 0 && v + (uint64_t)(vectors - 1) * kThreads >= layer.vectors) --vectors;
         if (T::kSize == 4 && layer.dims == 0) {
-          uint4 q[kBatch];
-#pragma unroll
-          for (int k = 0; k < kBatch; ++k)
-            q[k] = k < vectors ? load_vector<T::kSize>(layer, v + (uint64_t)k * kThreads) : make_uint4(0, 0, 0, 0);
           if (kMoments && part.seen.scale == 0) part.find_pivot(v, vectors);
-          bool plain = vectors == kBatch ? part.template batch<true>(q, vectors) : part.template batch<false>(q, vectors);
+          uint4 q[kBatch];
+          bool plain;
+          if (vectors == kBatch) {
+#pragma unroll
+            for (int k = 0; k < kBatch; ++k) q[k] = load_vector<T::kSize>(layer, v + (uint64_t)k * kThreads);
+            plain = part.template batch<true>(q, kBatch);
+          } else {
+#pragma unroll
+            for (int k = 0; k < kBatch; ++k)
+              q[k] = k < vectors ? load_vector<T::kSize>(layer, v + (uint64_t)k * kThreads) : make_uint4(0, 0, 0, 0);
+            plain = part.template batch<false>(q, vectors);
+          }
           slow = plain ? 0 : vectors * T::kVector;
         } else {
           if (kMoments && part.seen.scale == 0) part.find_pivot(v, vectors);
