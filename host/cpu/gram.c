@@ -130,9 +130,14 @@ actscope_status actscope_cpu_gram(const struct view *v, const struct column *col
   for (uint64_t i = 0; i < r.n; ++i) {
     const double *row = r.matrix + i * r.n;
     double sum = 0;
-    for (uint64_t j = i + 1; j < r.n; ++j) sum += row[j] * row[j];
+    if (by_sample) {
+      for (uint64_t j = i + 1; j < r.n; ++j) sum += row[j] * row[j];
+      diagonal += row[i] * row[i];
+    } else { /* correlations: what rounding left of the z-scores' norms, and of r_ii = 1, is taken out */
+      for (uint64_t j = i + 1; j < r.n; ++j) sum += row[j] * row[j] / (row[i] * r.matrix[j * r.n + j]);
+      diagonal += 1;
+    }
     above += sum;
-    diagonal += row[i] * row[i];
   }
   *frobenius_square = diagonal + 2 * above;
   if (!effective_rank) return ACTSCOPE_OK;
