@@ -1,4 +1,4 @@
-/* profile_lanes.h - vectors of the instruction set a file is compiled for: what the compiler's own vector types leave out.
+/* profile_lanes.h - lanes.h for kernels that are written once for float and double: the same names, ending in 32 or 64.
  *
  * v32, i32, u32 are vectors of float, int32_t, uint32_t; v64, i64, u64 of double, int64_t, uint64_t: one register each.
  * Arithmetic is written with operators. Masks (m32, m64) are what comparisons give: predicate registers with AVX-512,
@@ -6,32 +6,19 @@
 #ifndef ACTSCOPE_CPU_SIMD_PROFILE_LANES_H
 #define ACTSCOPE_CPU_SIMD_PROFILE_LANES_H
 
-#include <stdint.h>
-#include <string.h>
+#include "cpu/simd/lanes.h"
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
-#if defined(__AVX512F__)
-enum { LANES = 16 };
-#elif defined(__AVX2__)
-enum { LANES = 8 };
-#else
-enum { LANES = 4 };
-#endif
 enum { LANES64 = LANES / 2, VECTOR = 4 * LANES /* bytes */ };
 
-typedef float v32 __attribute__((vector_size(4 * LANES), may_alias));
-typedef int32_t i32 __attribute__((vector_size(4 * LANES), may_alias));
-typedef uint32_t u32 __attribute__((vector_size(4 * LANES), may_alias));
-typedef double v64 __attribute__((vector_size(4 * LANES), may_alias));
-typedef int64_t i64 __attribute__((vector_size(4 * LANES), may_alias));
-typedef uint64_t u64 __attribute__((vector_size(4 * LANES), may_alias));
+typedef vf v32;
+typedef vi i32;
+typedef vu u32;
+typedef vd v64;
+typedef int64_t i64 __attribute__((vector_size(4 * LANES)));
+typedef uint64_t u64 __attribute__((vector_size(4 * LANES)));
 
-#define LANE_FN static inline __attribute__((always_inline))
 #define LANE_LOAD(TYPE, NAME)                                                                                 \
-  typedef TYPE NAME##_anywhere __attribute__((aligned(1)));                                                   \
+  typedef TYPE NAME##_anywhere __attribute__((aligned(1), may_alias));                                                 \
   LANE_FN TYPE load_##NAME(const void *p) { return *(const NAME##_anywhere *)p; }                             \
   LANE_FN void store_##NAME(void *p, TYPE v) { *(NAME##_anywhere *)p = v; }
 LANE_LOAD(v32, v32)
@@ -39,16 +26,16 @@ LANE_LOAD(v64, v64)
 LANE_LOAD(u32, u32)
 LANE_LOAD(u64, u64)
 
-LANE_FN v32 spread32(float x) { return x - (v32){0}; }
-LANE_FN v64 spread64(double x) { return x - (v64){0}; }
+LANE_FN v32 spread32(float x) { return vf_all(x); }
+LANE_FN v64 spread64(double x) { return vd_all(x); }
+LANE_FN v32 min32(v32 a, v32 b) { return vf_min(a, b); }
+LANE_FN v64 min64(v64 a, v64 b) { return vd_min(a, b); }
+LANE_FN v32 max32(v32 a, v32 b) { return vf_max(a, b); }
+LANE_FN v64 max64(v64 a, v64 b) { return vd_max(a, b); }
 
 #if defined(__AVX512F__)
 typedef __mmask16 m32;
 typedef __mmask8 m64;
-LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm512_min_ps((__m512)a, (__m512)b); }
-LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm512_max_ps((__m512)a, (__m512)b); }
-LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm512_min_pd((__m512d)a, (__m512d)b); }
-LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm512_max_pd((__m512d)a, (__m512d)b); }
 LANE_FN m32 less32(v32 a, v32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
 LANE_FN m64 less64(v64 a, v64 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ); }
 LANE_FN m32 differ32(v32 a, v32 b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NEQ_UQ); }
@@ -81,22 +68,6 @@ LANE_FN v32 pick32(m32 m, v32 yes, v32 no) { return (v32)(((i32)yes & m) | ((i32
 LANE_FN v64 pick64(m64 m, v64 yes, v64 no) { return (v64)(((i64)yes & m) | ((i64)no & ~m)); }
 LANE_FN i32 count32(i32 c, m32 m) { return c - m; }
 LANE_FN i64 count64(i64 c, m64 m) { return c - m; }
-#if defined(__AVX2__)
-LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm256_min_ps((__m256)a, (__m256)b); }
-LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm256_max_ps((__m256)a, (__m256)b); }
-LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm256_min_pd((__m256d)a, (__m256d)b); }
-LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm256_max_pd((__m256d)a, (__m256d)b); }
-#elif defined(__SSE2__)
-LANE_FN v32 min32(v32 a, v32 b) { return (v32)_mm_min_ps((__m128)a, (__m128)b); }
-LANE_FN v32 max32(v32 a, v32 b) { return (v32)_mm_max_ps((__m128)a, (__m128)b); }
-LANE_FN v64 min64(v64 a, v64 b) { return (v64)_mm_min_pd((__m128d)a, (__m128d)b); }
-LANE_FN v64 max64(v64 a, v64 b) { return (v64)_mm_max_pd((__m128d)a, (__m128d)b); }
-#else
-LANE_FN v32 min32(v32 a, v32 b) { return pick32(a < b, a, b); }
-LANE_FN v32 max32(v32 a, v32 b) { return pick32(a < b, b, a); }
-LANE_FN v64 min64(v64 a, v64 b) { return pick64(a < b, a, b); }
-LANE_FN v64 max64(v64 a, v64 b) { return pick64(a < b, b, a); }
-#endif
 #endif
 
 /* The upper 32 bits of the lanes of a and b, in some order. */
