@@ -16,6 +16,7 @@ enum {
   CHUNKS = 256,         /* at the most */
   CHUNK = 16384,        /* elements, at the least */
   GATHER = 1024,        /* elements gathered at once; shorter runs than half of it are gathered too */
+  FEW = 64,             /* elements whose logarithms are taken in double */
   KEYS = 1024,          /* keys made and inserted at once */
   TABLE_GAP = 2112,     /* bytes between tables */
   TABLES_FROM = 1 << 19, /* elements a worker from which on four tables pay for being cleared and added up */
@@ -398,6 +399,17 @@ static void worker_flush(struct worker *w) {
   w->counted = 0;
 }
 
+/* The logarithms of a few values in double: an error of one logarithm is one of the entropy over ln n. */
+static void log_exactly(const void *x, uint32_t n, size_t size, double scale, struct profile_sums *b) {
+  b->abs = b->abs_log2 = 0;
+  for (uint32_t i = 0; i < n; ++i) {
+    double a = fabs(load(x, i, size)) * scale;
+    if (!core_finite(a) || a == 0) continue;
+    b->abs += a;
+    b->abs_log2 += a * log2(a);
+  }
+}
+
 /* Returns whether the sketch has the block already. */
 static int sum_block(struct worker *w, const void *x, uint32_t n) {
   const struct layout *l = w->job->l;
@@ -424,6 +436,7 @@ static int sum_block(struct worker *w, const void *x, uint32_t n) {
     segment_open(g, x, n, l->size);
     sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
   }
+  if ((flags & PROFILE_ENTROPY) && n <= FEW) log_exactly(x, n, l->size, g->frame.abs_scale, &b);
   segment_add(g, &b);
   return hashed;
 }

@@ -71,9 +71,8 @@ LANE_FN uint32_t bin_at64(const char *at) {
   return (uint32_t)(bits >> 45);
 }
 
-/* sum + a log2 a for a >= 0, where 0 log2 0 is 0. The logarithm is the exponent plus a polynomial of the
- * mantissa in [1, 2) about 3/2, best in the largest error: 3.5e-7 in single precision. One degree less errs by 1.9e-6,
- * which the entropy of two values shows. */
+/* sum + a log2 a for a >= 0, where 0 log2 0 is 0. The logarithm is the exponent plus a polynomial of the mantissa in
+ * [1, 2), best in the largest error, which is 1.9e-6; one degree more errs by 3.5e-7 and costs a tenth of the time. */
 LANE_FN v32 add_log32(v32 sum, v32 a) {
 #if defined(__AVX512F__)
   v32 e = max32((v32)_mm512_getexp_ps((__m512)a), (v32){0} - 1000); /* of 0 it is -inf */
@@ -82,14 +81,13 @@ LANE_FN v32 add_log32(v32 sum, v32 a) {
   v32 e = __builtin_convertvector((i32)((u32)a >> 23) - 127, v32);
   v32 m = (v32)(((u32)a & 0x7FFFFFu) | 0x3F800000u);
 #endif
-  v32 t = m - 1.5f, p = (v32){0} + 0.0151253594f;
-  p = p * t - 0.0251233708f;
-  p = p * t + 0.0373112895f;
-  p = p * t - 0.0705896094f;
-  p = p * t + 0.142545328f;
-  p = p * t - 0.320632339f;
-  p = p * t + 0.96179539f;
-  p = p * t + 0.584962785f;
+  v32 p = (v32){0} - 0.025691088f;
+  p = p * m + 0.27514878f;
+  p = p * m - 1.2669183f;
+  p = p * m + 3.2865288f;
+  p = p * m - 5.3419890f;
+  p = p * m + 6.1129632f;
+  p = p * m - 3.0400403f;
   return sum + a * (p + e);
 }
 
