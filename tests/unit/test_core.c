@@ -275,6 +275,8 @@ Test(core, histogram_gives_the_profile) {
         } else {
           compare_profile(&c, &got, &want, dtype, ACTSCOPE_QUANTILES);
         }
+        for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT && want.finite; ++q) /* exact for constants, and never outside */
+          compare_between(&c, "quantile between min and max", got.quantiles[q], want.min, want.max);
         CHECK(c);
         free(counts);
       }
