@@ -1,6 +1,7 @@
 # actscope. `make help` lists the targets; DESIGN of the tree is in docs/architecture.md.
 #
 # Settings:  CUDA=0        leave the CUDA backend out although nvcc is there
+#            CUDA_ARCHS="80 90a"  what the kernels are compiled for (mk/cuda.mk); 90a alone is quick
 #            CRITERION=DIR Criterion from DIR/include and DIR/lib instead of the system's
 #            DEPS=DIR      cJSON and libzip from DIR/include and DIR/lib (default: .deps if it is there)
 #            PREFIX=DIR    where `make install` puts things (default /usr/local)
@@ -59,11 +60,13 @@ SIMDFLAGS := -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociat
 # The profile's sums depend on the order in which they are written.
 $(foreach i,$(ISAS),$(B)/obj/host/cpu/simd/profile.$(i).o): SIMDFLAGS += -fno-associative-math
 
-LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
+LIBS     := -lm -lpthread
+include mk/cuda.mk
+
+LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(KERNELS_O) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
 APP_O    := $(APP_C:%.c=$(B)/obj/%.o)
 CLI_O    := $(CLI_C:%.c=$(B)/obj/%.o)
 BENCH_O  := $(BENCH_C:%.c=$(B)/obj/%.o)
-LIBS     := -lm -lpthread
 
 .DEFAULT_GOAL := all
 .PHONY: all found help clean
@@ -73,7 +76,7 @@ all: found $(B)/libactscope.a $(B)/libactscope.so $(B)/actscope $(if $(BENCH_C),
 
 found:
 	@echo "actscope $(VERSION): $$($(CC) --version | head -n 1)"
-	@echo "  backends   cpu ($(ISAS))$(if $(NVCC),$(if $(CUDA_O), and cuda), no nvcc: CPU backend alone)"
+	@echo "  backends   cpu ($(ISAS))$(if $(NVCC), and cuda (CUDA $(CUDA_VERSION); sm $(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX $(CUDA_PTX))),$(if $(filter 0,$(CUDA)), (CUDA=0: no GPU),; no nvcc: CPU backend alone))"
 	@echo "  readers    npy$(if $(HAVE_CJSON), safetensors)$(if $(HAVE_ZIP), npz)$(if $(HAVE_ZIP),,; no libzip: .npz is refused)"
 	@$(if $(HAVE_CJSON),true,echo "  missing    cJSON (Debian: libcjson-dev)"; exit 1)
 
@@ -100,11 +103,11 @@ $(B)/obj/%.$(1).o: %.c Makefile
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
-$(B)/libactscope.a: $(LIB_O)
+$(B)/libactscope.a: $(LIB_O) $(B)/parts
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_O)
 
-$(B)/libactscope.so.$(VERSION): $(LIB_O) mk/exports.map
+$(B)/libactscope.so.$(VERSION): $(LIB_O) $(B)/parts mk/exports.map
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared -fopenmp -Wl,-soname,libactscope.so.$(SOVERSION),--version-script,mk/exports.map $(LIB_O) -o $@ $(LIBS)
 $(B)/libactscope.so: $(B)/libactscope.so.$(VERSION)
@@ -123,7 +126,7 @@ $(B)/actscope-bench: $(BENCH_O) $(BENCH_REF_O) $(B)/libactscope.a
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-include $(wildcard mk/*.mk)
+include $(filter-out mk/cuda.mk,$(wildcard mk/*.mk))
 
 ## clean: remove build/
 clean:

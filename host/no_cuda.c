@@ -2,6 +2,7 @@
 #include "plan.h"
 
 const char *actscope_no_gpu_reason(void) { return "built without CUDA"; }
+int actscope_cuda_built(void) { return 0; }
 const struct plan_backend *actscope_cuda_backend(void) { return NULL; }
 int actscope_cuda_count(void) { return 0; }
 int actscope_cuda_has(int ordinal) { (void)ordinal; return 0; }

@@ -82,6 +82,8 @@ struct plan_backend {
 extern const struct plan_backend actscope_cpu_backend;
 /* NULL when no GPU can be used, for the reason that actscope_no_gpu_reason() gives. */
 const struct plan_backend *actscope_cuda_backend(void);
+/* 1 when this build has kernels. */
+int actscope_cuda_built(void);
 /* GPUs that can be used: how many, whether the one with this number is among them, and what the i-th of them is. */
 int actscope_cuda_count(void);
 int actscope_cuda_has(int ordinal);

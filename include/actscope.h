@@ -327,6 +327,9 @@ ACTSCOPE_API actscope_status actscope_plan_bind(actscope_plan *plan, void *works
  * tensor with data NULL (and elements) skips its layer this time: its last report stays. count must be the plan's.
  * On a CUDA plan the work is put on `stream` and the call returns at once; the CPU backend has finished when it
  * returns, and ignores `stream`. Reports of the previous enqueue are overwritten.
+ * A CUDA plan takes device memory, without allocating or waiting after the first call, so that a call can be captured in
+ * a graph; each replay makes new reports. It takes host memory too, copied to the device first: that may allocate, and
+ * cannot be captured (INVALID_ARGUMENT).
  * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY (first call without a bound workspace), DEVICE_ERROR. */
 ACTSCOPE_API actscope_status actscope_plan_enqueue(actscope_plan *plan, const actscope_tensor *tensors, size_t count,
                                                    struct CUstream_st *stream);

@@ -1,23 +1,58 @@
-# The CUDA kernels, where nvcc is there. CUDA_ARCHS: compute capabilities to build machine code for.
-#   make kernels CUDA_ARCHS="80 86 89 90a 100 120"
-CUDA_ARCHS ?= 80 90a
-KERNEL_CU  := $(wildcard kernels/*.cu)
-KERNEL_O   := $(KERNEL_CU:%.cu=$(B)/cuda/%.o)
-NVCC_BASE  := -std=c++17 -O3 -lineinfo -Iinclude -Ihost -Ikernels -cudart static -Xcompiler -fPIC,-fvisibility=hidden,-Wno-unknown-pragmas
-NVCC_CODE   = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a))
+# The CUDA backend: kernels/*.cu and host/cuda/*.c, when nvcc is on PATH and CUDA is not 0. Read before the other rules,
+# because it changes what the libraries are made of.
+#
+# Settings:  CUDA_ARCHS="80 90a"  compute capabilities to build machine code for; 90a alone halves the time for trying out
+#            CUDA_PTX=NN          PTX for architectures to come; empty: none
+CUDA_ARCHS   ?= 80 90a
+CUDA_PTX     ?=
+CUDA_RELEASE := 80 86 89 90a 100 120
+KERNEL_CU    := $(wildcard kernels/*.cu)
+KERNEL_DEPS  := mk/cuda.mk $(wildcard kernels/*.cuh kernels/*.h host/core/*.h) include/actscope.h
 
-.PHONY: kernels kernels-report
+.PHONY: FORCE release kernels kernels-report
+FORCE:
+# What the libraries are made of depends on what this machine has: a list that changes with it.
+$(B)/parts: FORCE
+	@mkdir -p $(@D); echo '$(LIB_C) $(KERNEL_O)' | cmp -s - $@ || echo '$(LIB_C) $(KERNEL_O)' >$@
+
 ifneq ($(NVCC),)
+CUDA_HOME    := $(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(realpath $(NVCC))))))
+CUDA_LIB     := $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/$(MACHINE)-linux/lib $(CUDA_HOME)/lib))
+CUDA_VERSION := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+KERNEL_O     := $(KERNEL_CU:%.cu=$(B)/cuda/%.o)
+NVCC_BASE    := -std=c++17 -O3 -lineinfo -ccbin $(CXX) -Iinclude -Ihost -Ikernels -cudart static \
+                -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-Wno-unknown-pragmas
+NVCC_CODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+                $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
+KERNELS_O    := $(B)/cuda/kernels.o
+LIB_C        := $(filter-out host/no_cuda.c,$(LIB_C)) $(wildcard host/cuda/*.c)
+# The runtime is linked statically, so that the programs start where there is no driver.
+CUDA_LIBS    := -L$(CUDA_LIB) -lcudart_static -ldl -lrt -lpthread -lstdc++
+LIBS         += $(CUDA_LIBS)
+CUDA_DEFS    := -Ikernels -isystem $(CUDA_HOME)/include -DACTSCOPE_CUDA_VERSION='"$(CUDA_VERSION)"' \
+                -DACTSCOPE_CUDA_ARCHS='"$(strip $(CUDA_ARCHS) $(CUDA_PTX:%=PTX %))"'
+$(B)/obj/host/cuda/%.o: DEFS += $(CUDA_DEFS)
+$(B)/obj/host/cuda/device.o: $(B)/cuda.flags
+
 ## kernels: compile the CUDA kernels for CUDA_ARCHS (default "80 90a")
 kernels: $(KERNEL_O)
 
-$(B)/cuda/%.o: %.cu mk/cuda.mk $(wildcard kernels/*.cuh kernels/*.h host/core/*.h) include/actscope.h
+# Anew when the architectures change.
+$(B)/cuda.flags: FORCE
+	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_CODE)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_CODE)' >$@
+$(B)/cuda/%.o: %.cu $(KERNEL_DEPS) $(B)/cuda.flags
 	@mkdir -p $(@D)
-	$(call say,NVCC,$< ($(CUDA_ARCHS)))
+	$(call say,NVCC,$< ($(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX)))
 	$(Q)$(NVCC) $(NVCC_BASE) $(NVCC_CODE) -c $< -o $@
 
+# One object for the libraries, whose only names are the entry points: nvcc makes its stubs visible to every linker.
+$(KERNELS_O): $(KERNEL_O)
+	$(call say,LD,$@)
+	$(Q)$(CC) -r -nostdlib -Wl,--force-group-allocation $^ -o $@.part
+	$(Q)objcopy -w --keep-global-symbol='actscope_*' $@.part $@ && rm $@.part
+
 # What ptxas says of every kernel for sm_90a. Register, shared memory and spill figures stay in the log.
-$(B)/cuda/report/%.log: kernels/%.cu mk/cuda.mk $(wildcard kernels/*.cuh kernels/*.h host/core/*.h) include/actscope.h
+$(B)/cuda/report/%.log: kernels/%.cu $(KERNEL_DEPS)
 	@mkdir -p $(@D)
 	$(call say,PTXAS,$<)
 	$(Q)$(NVCC) $(NVCC_BASE) -gencode arch=compute_90a,code=sm_90a -Xptxas -v,--warn-on-spills -cubin $< -o $(@:.log=.cubin) >$@.tmp 2>&1 \
@@ -26,7 +61,11 @@ $(B)/cuda/report/%.log: kernels/%.cu mk/cuda.mk $(wildcard kernels/*.cuh kernels
 ## kernels-report: registers, shared memory and spills of every kernel for sm_90a; a spill fails
 kernels-report: $(KERNEL_CU:kernels/%.cu=$(B)/cuda/report/%.log)
 	$(Q)tools/ptxas-report $^
+
+## release: as make, with kernels for sm_80 86 89 90a 100 120 and PTX for what comes
+release:
+	$(Q)$(MAKE) --no-print-directory $(JOBS) all CUDA_ARCHS="$(CUDA_RELEASE)" CUDA_PTX=$(lastword $(CUDA_RELEASE))
 else
-kernels kernels-report:
+kernels kernels-report release:
 	@echo "$@: no nvcc (or CUDA=0): nothing was compiled" >&2; exit 1
 endif

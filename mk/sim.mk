@@ -2,9 +2,13 @@
 # One build for each way of looking: plain (three schedules), ASan + UBSan, TSan (small sizes, two workers).
 SIM_CU    := $(wildcard kernels/*.cu)
 SIM_TEST  := $(wildcard tests/sim/*_test.cu)
-SIM_CPP   := tests/sim/main.cpp
+# The plan on sim's device: the CUDA backend against sim's runtime, the rest as the library has it.
+SIM_HOST  := $(wildcard host/cuda/*.c)
+SIM_PLAN  := tests/gpu/test_plan.c
 SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
+SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
+             -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -MMD -MP
 SIM_SEEDS := 0 1 7
 # The oracle and the core's C functions, as the unit tests have them.
 SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
@@ -27,10 +31,19 @@ $(B)/sim/$(1)/%.o: %.cpp mk/sim.mk
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$< ($(1)))
 	$$(Q)$$(CXX) $$(SIM_BASE) $$(SIM_FLAGS_$(1)) -c $$< -o $$@
-$(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(B)/sim/$(1)/simt.o
+$(B)/sim/$(1)/%.o: %.c mk/sim.mk
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$< ($(1)))
+	$$(Q)$$(CC) $$(SIM_CBASE) $$(SIM_FLAGS_$(1)) -c $$< -o $$@
+$(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread
-$(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(SIM_CPP:%.cpp=$(B)/sim/$(1)/%.o) $(B)/sim/$(1)/simt.o $(SIM_C)
+$(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(B)/sim/$(1)/tests/sim/main.o \
+    $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
+$(B)/sim/$(1)/plan: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_PLAN)) \
+    $(B)/sim/$(1)/tests/sim/hooks.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
 endef
@@ -39,16 +52,16 @@ $(foreach v,plain asan tsan,$(eval $(call sim_build,$(v))))
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 ## test-sim: the kernels' own source on the CPU, in three schedules
-test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %")
+test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7"
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
-test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
-	$(Q)tests/sim/run $(B)/sim/asan/faults "$(B)/sim/asan/test 0"
+test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test $(B)/sim/asan/plan
+	$(Q)tests/sim/run $(B)/sim/asan/faults "$(B)/sim/asan/test 0" "$(B)/sim/asan/plan 0"
 
 ## test-sim-tsan: the same under ThreadSanitizer, small sizes, two workers
-test-sim-tsan: $(B)/sim/tsan/faults $(B)/sim/tsan/test
-	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run $(B)/sim/tsan/faults "$(B)/sim/tsan/test 0"
+test-sim-tsan: $(B)/sim/tsan/faults $(B)/sim/tsan/test $(B)/sim/tsan/plan
+	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run $(B)/sim/tsan/faults "$(B)/sim/tsan/test 0" "$(B)/sim/tsan/plan 0"
 
 ## test-sim-mutation: delete each barrier, fence and wait of the kernels in turn; which tests notice? (minutes)
 test-sim-mutation:

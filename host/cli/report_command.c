@@ -10,6 +10,7 @@
 #include "analysis/compat.h"
 #include "cli/cli.h"
 #include "io/reader.h"
+#include "plan.h"
 #include "report/progress.h"
 #include "report/report.h"
 
@@ -371,6 +372,9 @@ static int analyse(struct settings *s, struct inputs *in) {
     complain("%s", actscope_last_error());
     return exit_status_of(status);
   }
+  /* A build for GPUs that finds none says so; one without CUDA has nothing to say. */
+  if (!s->quiet && s->options.device == ACTSCOPE_DEVICE_AUTO && actscope_cuda_built() && *actscope_no_gpu_reason())
+    complain("no usable GPU (%s): on the CPU", actscope_no_gpu_reason());
   report_document d = {0};
   size_t workspace = 0;
   actscope_plan_workspace(plan, &workspace, NULL);

@@ -1,4 +1,4 @@
-// simt.cpp - the fibre engine, and the little of the CUDA runtime that the host side of the kernels calls.
+// simt.cpp - the fibre engine.
 //
 // A worker (one operating system thread) runs blocks one after another; a block's threads are fibres with stacks of
 // their own. A fibre runs until it meets a barrier or a warp collective; the last lane to arrive completes it. When
@@ -99,6 +99,7 @@ static std::mutex error_lock;
 static char error_text[1024];
 static std::map<const void *, int> dynamic_limit;
 const char *error() { return error_text; }
+void allow_dynamic(const void *kernel, int bytes) { dynamic_limit[kernel] = bytes; }
 
 constexpr size_t kGuard = 4096, kStack = 64 << 10 IF_ASAN(<< 2);
 constexpr unsigned kMaxThreads = 1024;
@@ -448,31 +449,3 @@ cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t dynamic, void 
   return ok ? cudaSuccess : cudaErrorLaunchFailure;
 }
 }  // namespace simt
-
-// ---- The CUDA runtime ------------------------------------------------------------------------------------------------
-cudaError_t cudaMalloc(void **p, size_t bytes) {
-  if (posix_memalign(p, 256, bytes ? bytes : 1)) return cudaErrorMemoryAllocation;
-  memset(*p, simt::options.poison, bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaFree(void *p) { return free(p), cudaSuccess; }
-cudaError_t cudaMemcpy(void *to, const void *from, size_t n, cudaMemcpyKind) { return memcpy(to, from, n), cudaSuccess; }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t) {
-  return memcpy(to, from, n), cudaSuccess;
-}
-cudaError_t cudaMemset(void *to, int v, size_t n) { return memset(to, v, n), cudaSuccess; }
-cudaError_t cudaMemsetAsync(void *to, int v, size_t n, cudaStream_t) { return memset(to, v, n), cudaSuccess; }
-cudaError_t cudaGetDevice(int *device) { return *device = 0, cudaSuccess; }
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr a, int) {
-  *value = a == cudaDevAttrMultiProcessorCount ? simt::options.multiprocessors : simt::options.shared_limit;
-  return cudaSuccess;
-}
-cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value) {
-  if (value > simt::options.shared_limit) return cudaErrorInvalidValue;
-  simt::dynamic_limit[kernel] = value;
-  return cudaSuccess;
-}
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *, int, size_t dynamic) {
-  *blocks = dynamic > size_t(simt::options.shared_limit) / 2 ? 1 : 2;
-  return cudaSuccess;
-}

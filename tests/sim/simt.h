@@ -17,9 +17,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 // ---- Types of the CUDA runtime -------------------------------------------------------------------------------------
 #define __global__
@@ -47,32 +49,7 @@ struct dim3 {
 };
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
-enum cudaError_t {  // the numbers of the CUDA runtime
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorInvalidConfiguration = 9,
-  cudaErrorLaunchFailure = 719
-};
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
-struct CUstream_st;
-using cudaStream_t = CUstream_st *;
-
-// Host memory stands in for the device's: exact sizes, filled with poison, guarded by ASan where that is on.
-cudaError_t cudaMalloc(void **p, size_t bytes);
-cudaError_t cudaFree(void *p);
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t);
-cudaError_t cudaMemset(void *to, int value, size_t bytes);
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t);
-cudaError_t cudaGetDevice(int *device);
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int device);
-cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute, int value);
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel, int threads, size_t dynamic);
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+#include "toolkit/cuda_runtime_api.h"
 
 // ---- The engine ----------------------------------------------------------------------------------------------------
 #define SIMT_NO_TSAN __attribute__((no_sanitize_thread))
@@ -87,6 +64,23 @@ struct Options {
 };
 extern Options options;
 const char *error();  // text of the last failed launch
+
+// ---- Queued work (runtime.cpp)
+struct Runtime {
+  bool no_driver = false;                 // there is no GPU
+  bool deferred = false;                  // work waits until the host waits for it
+  bool capturing = false;                 // work is recorded; what a capture forbids fails
+  long fail_at = 0;                       // the n-th call from now on fails ..
+  cudaError_t fail_with = cudaSuccess;    // .. with this
+  cudaError_t sticky = cudaSuccess;       // what a kernel broke
+  unsigned long synchronous = 0;          // allocations and waits so far: what a capture forbids
+  size_t held = 0;                        // bytes allocated
+};
+extern Runtime runtime;
+cudaError_t submit(std::function<cudaError_t()> work);
+cudaError_t drain();                                         // what a GPU would have done by now
+std::vector<std::function<cudaError_t()>> captured();        // takes what was recorded
+void allow_dynamic(const void *kernel, int bytes);
 
 struct Block {
   dim3 size, grid;
@@ -134,8 +128,11 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, 
     void (*kernel)(P...);
     std::tuple<std::decay_t<P>...> args;
   } call{kernel, {static_cast<P>(a)...}};
-  return run(reinterpret_cast<const void *>(kernel), grid, block, dynamic,
-             [](void *c) { std::apply(static_cast<Call *>(c)->kernel, static_cast<Call *>(c)->args); }, &call);
+  auto go = [=]() mutable {
+    return run(reinterpret_cast<const void *>(kernel), grid, block, dynamic,
+               [](void *c) { std::apply(static_cast<Call *>(c)->kernel, static_cast<Call *>(c)->args); }, &call);
+  };
+  return submit(go);
 }
 
 template <class T>

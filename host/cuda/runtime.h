@@ -1,0 +1,47 @@
+/* runtime.h - the little of the CUDA runtime that the host side calls, without its types: errors are its numbers (0 is
+ * success), and actscope_cuda_fail() makes them a status with a text. */
+#ifndef ACTSCOPE_CUDA_RUNTIME_H
+#define ACTSCOPE_CUDA_RUNTIME_H
+
+#include "actscope.h"
+
+/* "what: the runtime's own text", with the status that fits: OUT_OF_MEMORY, NO_DEVICE or DEVICE_ERROR. */
+actscope_status actscope_cuda_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- Devices --------------------------------------------------------------------------------------------------------- */
+/* *count is set on success alone: without a driver the runtime says so (35) and leaves it unwritten. */
+int actscope_cuda_devices(int *count);
+struct cuda_device {
+  char name[128];
+  int major, minor, units;
+  uint64_t memory;
+};
+int actscope_cuda_describe(int index, struct cuda_device *device);
+/* Makes a device the thread's current one; *before is what actscope_cuda_leave() goes back to. */
+int actscope_cuda_enter(int index, int *before);
+void actscope_cuda_leave(int before);
+/* In words why there is no device: from the error of actscope_cuda_devices(). */
+const char *actscope_cuda_no_device_text(int error);
+
+/* ---- Memory ---------------------------------------------------------------------------------------------------------- */
+int actscope_cuda_allocate(void **pointer, uint64_t bytes);
+void actscope_cuda_release(void *pointer);
+int actscope_cuda_pinned_allocate(void **pointer, uint64_t bytes); /* host memory that the device can write, zeroed */
+void actscope_cuda_pinned_release(void *pointer);
+int actscope_cuda_zero(void *pointer, uint64_t bytes, struct CUstream_st *stream);
+int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct CUstream_st *stream);
+int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes); /* waits */
+int actscope_cuda_download(void *host, const void *device, uint64_t bytes, struct CUstream_st *stream); /* host: pinned */
+/* *device is 1 when kernels on this device may read the memory where it is. */
+int actscope_cuda_is_device(const void *pointer, int *device);
+
+/* ---- Streams and events ----------------------------------------------------------------------------------------------- */
+int actscope_cuda_capturing(struct CUstream_st *stream, int *capturing);
+int actscope_cuda_event_create(void **event);
+void actscope_cuda_event_destroy(void *event);
+int actscope_cuda_event_record(void *event, struct CUstream_st *stream);
+/* 0 when all before the record has finished, -1 while it runs, else the error. */
+int actscope_cuda_event_query(void *event);
+int actscope_cuda_event_wait(void *event);
+
+#endif
