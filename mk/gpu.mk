@@ -2,7 +2,7 @@
 ifneq ($(NVCC),)
 $(B)/obj/tests/gpu/%.o: DEFS += $(CUDA_DEFS) -Itests
 DEVICE_TEST := $(B)/tests/device
-$(DEVICE_TEST): $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/gpu/*.c) $(REF_C)) $(B)/libactscope.a
+$(DEVICE_TEST): $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/gpu/*.c tests/reference/*.c)) $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(LIBS)
