@@ -98,6 +98,25 @@ __device__ __forceinline__ T load_relaxed(const T *p) {
 #endif
 }
 
+// Atomics on a word of shared memory where `go` holds, as predicated instructions: an `if` around an atomic costs three
+// more, for the compiler takes it for a branch that may diverge.
+__device__ __forceinline__ void shared_add_if(bool go, uint32_t *p, uint32_t v) {
+#ifdef SIMT
+  if (go) atomicAdd(p, v);
+#else
+  asm volatile("{.reg .pred go; setp.ne.u32 go, %2, 0; @go red.shared.add.u32 [%0], %1;}" ::"r"(
+                   (unsigned)__cvta_generic_to_shared(p)), "r"(v), "r"((unsigned)go) : "memory");
+#endif
+}
+__device__ __forceinline__ void shared_or_if(bool go, uint32_t *p, uint32_t v) {
+#ifdef SIMT
+  if (go) atomicOr(p, v);
+#else
+  asm volatile("{.reg .pred go; setp.ne.u32 go, %2, 0; @go red.shared.or.b32 [%0], %1;}" ::"r"(
+                   (unsigned)__cvta_generic_to_shared(p)), "r"(v), "r"((unsigned)go) : "memory");
+#endif
+}
+
 // Sum over a warp in a fixed order; the same in every lane. All 32 lanes call it.
 template <class T>
 __device__ __forceinline__ T warp_sum(T v) {

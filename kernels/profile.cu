@@ -86,15 +86,15 @@ struct Place {
   }
 };
 
-// One more of `key`.
+// One more of `key`, if `go`.
 template <actscope_dtype kType, bool kFull>
-__device__ __forceinline__ void count(uint32_t *shared, uint32_t *histogram, bool wide, uint32_t key) {
+__device__ __forceinline__ void count(bool go, uint32_t *shared, uint32_t *histogram, bool wide, uint32_t key) {
   uint32_t place = Place<kType, kFull>::of(key);
   if (!kFull && place >= Place<kType, kFull>::kWindow) {
-    count_global(histogram, 65536, wide, key, 1);
+    if (go) count_global(histogram, 65536, wide, key, 1);
     return;
   }
-  atomicAdd(shared + (place >> 1), place & 1u ? 0x10000u : 1u);
+  shared_add_if(go, shared + (place >> 1), place & 1u ? 0x10000u : 1u);
 }
 
 // Calls f(place, n) for what every counter holds, from kFloor up, and takes it out. Between barriers.
@@ -117,10 +117,16 @@ __device__ __forceinline__ void drain(uint32_t *shared, F f) {
 }
 
 // ---- Sketch ----------------------------------------------------------------------------------------------------------
+// Reads first: an atomic only for a bit that is new, and those become rare soon.
 __device__ __forceinline__ void sketch_add(uint32_t *words, int p, uint32_t hash) {
   uint32_t *word = words + distinct_word(hash, p), bit = distinct_bit(hash, p);
   if ((load_relaxed(word) & bit) == 0) atomicOr(word, bit);
 }
+__device__ __forceinline__ void sketch_add_shared(uint32_t *words, int p, uint32_t hash) {
+  uint32_t *word = words + distinct_word(hash, p), bit = distinct_bit(hash, p);
+  shared_or_if((load_relaxed(word) & bit) == 0, word, bit);
+}
+enum Sketch { kNone, kShared, kGlobal };  // where its words are; known at compile time, for generic addresses are slow
 
 // ---- Accumulation of wide types --------------------------------------------------------------------------------------
 __device__ __forceinline__ uint32_t hash_of(float x) { return distinct_hash32(x); }
@@ -182,7 +188,7 @@ struct Specials {  // of a block
   unsigned long long nan, positive_inf, negative_inf;
 };
 
-template <actscope_dtype kType, bool kMoments, bool kHistogram, bool kSketch, bool kFull>
+template <actscope_dtype kType, bool kMoments, bool kHistogram, Sketch kSketch, bool kFull>
 struct Wide {
   using T = Traits<kType>;
   using W = typename Word<T::kSize>::type;
@@ -192,22 +198,21 @@ struct Wide {
 
   const cuda_profile_table &table;
   const cuda_profile_layer &layer;
-  uint32_t *counters, *sketch;
+  uint32_t *counters, *words;  // in shared memory
   Specials *specials;
   Seen<Real> seen;
   bool wide;
 
-  // Histogram and sketch of a value that is not zero. A NaN is welcome.
-  __device__ __forceinline__ void tally(Real x) {
-    if (kSharedCounters) count<kType, kFull>(counters, layer.histogram, wide, bin_of((float)x));
-    else if (kHistogram) count_global(layer.histogram, dtype_bins(kType), wide, bin_of(x), 1);
-    if (kSketch) sketch_add(sketch, table.sketch_bits, hash_of(x));
+  __device__ __forceinline__ void sketch(uint32_t hash) {
+    if (kSketch == kShared) sketch_add_shared(words, table.sketch_bits, hash);
+    if (kSketch == kGlobal) sketch_add(layer.sketch, table.sketch_bits, hash);
   }
 
   // One element, in doubles.
   __device__ __forceinline__ void add(Real x) {
-    if (x != 0) tally(x);
-    else if (!kMoments) ++seen.zero;
+    if (kSharedCounters) count<kType, kFull>(x != 0, counters, layer.histogram, wide, bin_of((float)x));
+    else if (kHistogram && x != 0) count_global(layer.histogram, dtype_bins(kType), wide, bin_of(x), 1);
+    sketch(hash_of(x));
     if (!kMoments) return;
     if (!core_finite((double)x)) {
       atomicAdd(x != x ? &specials->nan : x > 0 ? &specials->positive_inf : &specials->negative_inf, 1ull);
@@ -283,7 +288,7 @@ struct Wide {
           low = fminf(low, x), high = fmaxf(high, x);
           abs += fabsf(x);
           if (x != 0) log = fmaf(fabsf(x), fast_log2_abs(x), log);
-          else ++zero;
+          else if (!kCountersKnowSigns) ++zero;
           if (!kCountersKnowSigns) negative += x < 0;
         }
       }
@@ -296,18 +301,14 @@ struct Wide {
     }
 #pragma unroll
     for (int k = 0; k < kBatch; ++k) {
-      if ((!kHistogram && !kSketch) || (!kAll && k >= vectors)) break;
+      if ((!kHistogram && kSketch == kNone) || (!kAll && k >= vectors)) break;
       const uint32_t w[4] = {q[k].x, q[k].y, q[k].z, q[k].w};
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        if (core_f32(w[e]) != 0) {
-          if (kHistogram) count<kType, kFull>(counters, layer.histogram, wide, w[e] >> 16);
-          // Beside moments, values that came this far are neither NaN nor zero: canonical as they are.
-          if (kSketch)
-            sketch_add(sketch, table.sketch_bits, distinct_mix32(kMoments ? w[e] : distinct_canonical32(w[e])));
-        } else if (!kMoments) {
-          ++seen.zero;
-        }
+        const float x = core_f32(w[e]);
+        if (kHistogram) count<kType, kFull>(x != 0, counters, layer.histogram, wide, w[e] >> 16);
+        // Beside moments, values that came this far are not NaN, and adding 0 makes -0 canonical.
+        if (kSketch != kNone) sketch(distinct_mix32(kMoments ? core_bits32(x + 0.0f) : distinct_canonical32(w[e])));
       }
     }
     return true;
@@ -370,8 +371,16 @@ __device__ __forceinline__ unsigned block_of(uint64_t units, uint64_t unit, unsi
   return low;
 }
 
+// Elements of the units [from, stop) of a float32 layer; those around the vectors go with the first unit.
+__device__ __forceinline__ uint64_t elements_of(const cuda_profile_layer &layer, uint64_t from, uint64_t stop) {
+  const uint64_t first = from * kThreads < layer.vectors ? from * kThreads : layer.vectors;
+  const uint64_t last = stop * kThreads < layer.vectors ? stop * kThreads : layer.vectors;
+  const uint64_t each = 4, around = from == 0 ? layer.elements - layer.vectors * each : 0;
+  return (last - first) * each + around;
+}
+
 // ---- The kernels ---------------------------------------------------------------------------------------------------------
-template <actscope_dtype kType, bool kMoments, bool kHistogram, bool kSketch, bool kFull>
+template <actscope_dtype kType, bool kMoments, bool kHistogram, Sketch kSketch, bool kFull>
 __global__ void __launch_bounds__(kThreads, 1)
 profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *partial, unsigned *done) {
   using Part = Wide<kType, kMoments, kHistogram, kSketch, kFull>;
@@ -384,8 +393,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
   __shared__ MergeSpace space;
   __shared__ Specials specials;
   uint32_t *counters = reinterpret_cast<uint32_t *>(dynamic_shared());
-  const bool sketch_shared = kSketch && table.sketch_bits <= TUNE_SKETCH_SHARED_BITS;
-  uint32_t *sketch_words = counters + (kSharedCounters ? kWindow / 2 : 0);
+  uint32_t *words = counters + (kSharedCounters ? kWindow / 2 : 0);
   const int tid = (int)threadIdx.x;
 
   uint64_t unit = first_unit(table.units, blockIdx.x, gridDim.x);
@@ -398,24 +406,26 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
     const uint64_t units = units_of(layer), stop_all = layer.first_unit + units;
     uint64_t u = unit - layer.first_unit, stop = (stop_all < end ? stop_all : end) - layer.first_unit;
     const bool holds_first = u == 0;
+    const uint64_t units_from = u;
     unit = stop + layer.first_unit;
 
     if (kSharedCounters)
       for (uint32_t i = tid; i < kWindow / 8; i += kThreads)
         reinterpret_cast<uint4 *>(counters)[i] = make_uint4(0, 0, 0, 0);
-    if (sketch_shared)
-      for (uint32_t i = tid; i < 1u << table.sketch_bits; i += kThreads) sketch_words[i] = 0;
+    if (kSketch == kShared)
+      for (uint32_t i = tid; i < 1u << table.sketch_bits; i += kThreads) words[i] = 0;
     if (tid == 0) specials = {0, 0, 0};
     __syncthreads();
 
-    Part part{table, layer, counters, sketch_shared ? sketch_words : layer.sketch, &specials, {}, cuda_histogram_wide(layer.elements) != 0};
+    Part part{table, layer, counters, words, &specials, {}, cuda_histogram_wide(layer.elements) != 0};
     part.seen.start();
     const uint64_t whole = layer.vectors / kThreads;  // units without a missing vector
     uint32_t fresh = 0;                               // units since the last sweep
-    uint64_t negatives = 0;                           // found while counters were emptied
+    uint64_t negatives = 0, counted = 0;              // found while counters were emptied
     auto spill = [&](uint32_t place, uint32_t n) {
       uint32_t key = Place<kType, kFull>::key(place);
       count_global(layer.histogram, 65536, part.wide, key, n);
+      counted += n;
       if (key >= 0x8000u && key < 0xFF80u) negatives += n;  // no zeros among them
     };
     uint64_t rest = holds_first ? layer.elements - layer.vectors * T::kVector : 0;  // around the vectors
@@ -465,34 +475,29 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
     if (kMoments) part.seen.close();
     __syncthreads();
     if (kSharedCounters) drain<kWindow, 1u>(counters, spill);
-    struct moments m = part.seen.before;
     if (kMoments) {
+      struct moments m = part.seen.before;
       m.min = (double)part.seen.min, m.max = (double)part.seen.max;
       m.abs_sum = part.seen.abs, m.abs_log_sum = part.seen.log * 0.69314718055994530942;
-      // The counters know the negatives of what went through them, subnormals included.
-      m.zero = part.seen.zero, m.subnormal = part.seen.subnormal;
-      m.negative = Part::kCountersKnowSigns ? negatives : part.seen.negative;
+      m.subnormal = part.seen.subnormal;
+      // Every element but a zero went through the counters, so they know the negatives, and the zeros are the others: all
+      // elements of the block less those counted, taken off in thread 0 and spread over the threads as they come.
+      m.zero = part.seen.zero, m.negative = Part::kCountersKnowSigns ? negatives : part.seen.negative;
+      if (Part::kCountersKnowSigns) m.zero = (tid == 0 ? elements_of(layer, units_from, stop) : 0) - counted;
       if (tid == 0) m.nan = specials.nan, m.positive_inf = specials.positive_inf, m.negative_inf = specials.negative_inf;
-    } else {
-      m.zero = part.seen.zero;
-    }
-    merge_block(m, space);
-    if (tid == 0) {
-      partial[blockIdx.x + (unsigned)l] = m;
-      if (m.zero > 0) {  // zeros of either sign count as +0
-        if (kHistogram)
-          for (uint64_t left = m.zero; left > 0;) {
-            uint32_t some = left > 0xFFFFFFFFu ? 0xFFFFFFFFu : (uint32_t)left;
-            count_global(layer.histogram, dtype_bins(kType), part.wide, 0, some);
-            left -= some;
-          }
-        if (kSketch) sketch_add(part.sketch, table.sketch_bits, hash_of((typename Part::Real)0));
+      merge_block(m, space);
+      if (tid == 0) {
+        partial[blockIdx.x + (unsigned)l] = m;
+        for (uint64_t left = kHistogram ? m.zero : 0; left > 0;) {  // zeros of either sign count as +0
+          uint32_t some = left > 0xFFFFFFFFu ? 0xFFFFFFFFu : (uint32_t)left;
+          count_global(layer.histogram, dtype_bins(kType), part.wide, 0, some);
+          left -= some;
+        }
       }
     }
-    if (sketch_shared) {
-      __syncthreads();
+    if (kSketch == kShared) {
       for (uint32_t i = tid; i < 1u << table.sketch_bits; i += kThreads) {
-        uint32_t w = sketch_words[i];
+        uint32_t w = words[i];
         if (w & ~load_relaxed(layer.sketch + i)) atomicOr(layer.sketch + i, w);
       }
     }
@@ -500,6 +505,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
       const unsigned b0 = block_of(table.units, layer.first_unit, gridDim.x);
       const unsigned b1 = block_of(table.units, stop_all - 1, gridDim.x);
       if (last_block(done + l, b1 - b0 + 1)) {
+        struct moments m;
         moments_init(&m);
         for (unsigned b = b0 + (unsigned)tid; b <= b1; b += kThreads) moments_merge(&m, partial + b + l);
         merge_block(m, space);
@@ -547,13 +553,13 @@ __global__ void __launch_bounds__(kThreads, 1) profile_narrow(const __grid_const
     uint32_t zeros = 0, minus = 0, fresh = 0;  // keys of value +0 and -0; a pair of +0 in zeros
     auto one = [&](uint32_t key) {
       if (kBytes) {
-        if (key == 0) ++zeros;
-        else if (kPairs) atomicAdd(counters + (key >> 1), key & 1u ? 0x10000u : 1u);
-        else atomicAdd(bytes + key, 1u);
-      } else if ((key & 0x7FFFu) == 0) {
-        ++zeros, minus += key >> 15;
+        zeros += key == 0;
+        if (kPairs) shared_add_if(key != 0, counters + (key >> 1), key & 1u ? 0x10000u : 1u);
+        else shared_add_if(key != 0, bytes + key, 1u);
       } else {
-        count<kType, kFull>(counters, layer.histogram, wide, key);
+        const bool zero = (key & 0x7FFFu) == 0;
+        if (zero) ++zeros, minus += key >> 15;
+        count<kType, kFull>(!zero, counters, layer.histogram, wide, key);
       }
     };
     auto vector = [&](const uint4 &q) {
@@ -669,13 +675,13 @@ cudaError_t choose_wide(uint32_t statistics, int sketch_bits, bool full, F f) {
   const size_t window = full ? Place<kType, true>::kWindow : Place<kType, false>::kWindow;
   const size_t bytes = (histogram && kType == ACTSCOPE_FLOAT32 ? window * 2 : 0) +
                        (sketch && sketch_bits <= TUNE_SKETCH_SHARED_BITS ? (size_t)4 << sketch_bits : 0);
-  if (!moments) return f(profile_wide<kType, false, false, true, true>, bytes);
+  if (!moments) return f(profile_wide<kType, false, false, kShared, true>, bytes);
   if (!histogram)
-    return sketch ? f(profile_wide<kType, true, false, true, true>, bytes) : f(profile_wide<kType, true, false, false, true>, bytes);
+    return sketch ? f(profile_wide<kType, true, false, kShared, true>, bytes) : f(profile_wide<kType, true, false, kNone, true>, bytes);
   if (full || kType != ACTSCOPE_FLOAT32)
-    return sketch ? f(profile_wide<kType, true, true, true, true>, bytes) : f(profile_wide<kType, true, true, false, true>, bytes);
+    return sketch ? f(profile_wide<kType, true, true, kShared, true>, bytes) : f(profile_wide<kType, true, true, kNone, true>, bytes);
   constexpr actscope_dtype kWindowed = ACTSCOPE_FLOAT32;
-  return sketch ? f(profile_wide<kWindowed, true, true, true, false>, bytes) : f(profile_wide<kWindowed, true, true, false, false>, bytes);
+  return sketch ? f(profile_wide<kWindowed, true, true, kShared, false>, bytes) : f(profile_wide<kWindowed, true, true, kNone, false>, bytes);
 }
 template <class F>
 cudaError_t choose(actscope_dtype dtype, uint32_t statistics, int sketch_bits, F f) {
@@ -767,9 +773,16 @@ extern "C" int actscope_cuda_profile_add(struct cuda_profile_table *table, const
   return 1;
 }
 
+// A sketch too large for shared memory is a launch of its own; the rest goes as if it had not been asked for.
+static bool apart(actscope_dtype dtype, uint32_t statistics, int sketch_bits) {
+  return !dtype_is_narrow(dtype) && (statistics & ACTSCOPE_DISTINCT) && sketch_bits > TUNE_SKETCH_SHARED_BITS;
+}
+
 extern "C" int actscope_cuda_profile_scratch(actscope_dtype dtype, uint32_t statistics, int sketch_bits, uint64_t *bytes) {
   unsigned blocks = 0;
-  cudaError_t e = choose(dtype, statistics, sketch_bits, Grid{~0ull >> 8, &blocks});
+  cudaError_t e = cudaSuccess;
+  if (apart(dtype, statistics, sketch_bits)) statistics &= ~(uint32_t)ACTSCOPE_DISTINCT;
+  if (statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT)) e = choose(dtype, statistics, sketch_bits, Grid{~0ull >> 8, &blocks});
   *bytes = ((uint64_t)blocks + CUDA_PROFILE_LAYERS) * sizeof(struct moments);
   return (int)e;
 }
@@ -778,5 +791,13 @@ extern "C" int actscope_cuda_profile(const struct cuda_profile_table *table, voi
                                      struct CUstream_st *stream) {
   if (table->layers == 0) return (int)cudaSuccess;
   Run run{table, static_cast<struct moments *>(scratch), counters, stream};
-  return (int)choose(table->dtype, table->statistics, table->sketch_bits, run);
+  uint32_t statistics = table->statistics;
+  cudaError_t e = cudaSuccess;
+  if (apart(table->dtype, statistics, table->sketch_bits)) {
+    e = table->dtype == ACTSCOPE_FLOAT32 ? run(profile_wide<ACTSCOPE_FLOAT32, false, false, kGlobal, true>, 0)
+                                         : run(profile_wide<ACTSCOPE_FLOAT64, false, false, kGlobal, true>, 0);
+    statistics &= ~(uint32_t)ACTSCOPE_DISTINCT;
+    if (e != cudaSuccess || statistics == 0) return (int)e;
+  }
+  return (int)choose(table->dtype, statistics, table->sketch_bits, run);
 }

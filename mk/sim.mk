@@ -14,8 +14,8 @@ SIM_SEEDS := 0 1 7
 SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
 
 SIM_FLAGS_plain :=
-SIM_FLAGS_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-SIM_FLAGS_tsan  := -fsanitize=thread
+SIM_FLAGS_asan  := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SIM_FLAGS_tsan  := -O1 -g1 -fsanitize=thread
 
 # The engine is not instrumented for TSan: it tells TSan about its fibres itself.
 define sim_build
