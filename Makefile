@@ -1,6 +1,6 @@
 # actscope. `make help` lists the targets; DESIGN of the tree is in docs/architecture.md.
 #
-# Settings:  CUDA=0        leave the CUDA backend out although nvcc is there
+# Settings:  CUDA=1        build the CUDA backend too, where nvcc is; 0, the default, until a device has run it
 #            CUDA_ARCHS="80 90a"  what the kernels are compiled for (mk/cuda.mk); 90a alone is quick
 #            CRITERION=DIR Criterion from DIR/include and DIR/lib instead of the system's
 #            DEPS=DIR      cJSON and libzip from DIR/include and DIR/lib (default: .deps if it is there)
@@ -25,6 +25,9 @@ CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) $(DEFS) -fPIC -fvisibility=hidden -fopenm
 
 # ---- What this machine has -----------------------------------------------------------------------------------------
 MACHINE  := $(shell uname -m)
+# The kernels have run under sim alone: they are not in what `make` builds until a device has confirmed them.
+CUDA     ?= $(if $(filter kernels kernels-report release gpu-check,$(MAKECMDGOALS)),1,0)
+export CUDA
 NVCC     := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
 DEPS     ?= $(wildcard .deps)
 DEPFLAGS := $(if $(DEPS),-I$(DEPS)/include)
@@ -76,7 +79,7 @@ all: found $(B)/libactscope.a $(B)/libactscope.so $(B)/actscope $(if $(BENCH_C),
 
 found:
 	@echo "actscope $(VERSION): $$($(CC) --version | head -n 1)"
-	@echo "  backends   cpu ($(ISAS))$(if $(NVCC), and cuda (CUDA $(CUDA_VERSION); sm $(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX $(CUDA_PTX))),$(if $(filter 0,$(CUDA)), (CUDA=0: no GPU),; no nvcc: CPU backend alone))"
+	@echo "  backends   cpu ($(ISAS))$(if $(NVCC), and cuda (CUDA $(CUDA_VERSION); sm $(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX $(CUDA_PTX))),$(if $(filter 0,$(CUDA)),; CUDA=1 adds the GPU's,; no nvcc: CPU backend alone))"
 	@echo "  readers    npy$(if $(HAVE_CJSON), safetensors)$(if $(HAVE_ZIP), npz)$(if $(HAVE_ZIP),,; no libzip: .npz is refused)"
 	@$(if $(HAVE_CJSON),true,echo "  missing    cJSON (Debian: libcjson-dev)"; exit 1)
 
