@@ -178,13 +178,19 @@ static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t ro
   return p;
 }
 
-/* Points the part at its panels of the chunk that starts at sample c of the group, `values` long. */
+/* Points the part at its panels of the chunk that starts at sample c of the `packed` ones. */
 static void part_chunk(const struct run *r, struct product_part *p, const int slot[2], uint64_t i, uint64_t j, uint64_t c,
-                       uint64_t values) {
+                       uint64_t packed) {
+  uint64_t values = least_of(CHUNK, packed - c);
   p->k = values;
   p->stride = (int64_t)(values * (uint64_t)r->kernels->lanes);
   p->a = panels_at(r, slot[0], c, values, i);
   p->b = panels_at(r, slot[1], c, values, j);
+  p->next_a = p->next_b = 0;
+  if (c + 2 * CHUNK <= packed) {
+    p->next_a = panels_at(r, slot[0], c + CHUNK, CHUNK, i);
+    p->next_b = panels_at(r, slot[1], c + CHUNK, CHUNK, j);
+  }
 }
 
 /* The blocks of columns, within strip J, that row block i of strip I meets: two ranges, the second of those beyond the
@@ -237,7 +243,7 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
       p.sum_ld = BLOCK;
       memset(sums, 0, BLOCK * BLOCK * sizeof *sums);
       for (uint64_t c = 0; c < r->n; c += CHUNK) {
-        part_chunk(r, &p, slot, a, b, c, least_of(CHUNK, r->n - c));
+        part_chunk(r, &p, slot, a, b, c, r->n);
         r->kernels->add(&p);
       }
       r->kernels->take(&p, tally);
@@ -261,7 +267,7 @@ static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot
     p.sum = r->sums + a * wide + b;
     p.sum_ld = (int64_t)wide;
     for (uint64_t c = 0; c < k; c += CHUNK) {
-      part_chunk(r, &p, slot, a, b, c, least_of(CHUNK, k - c));
+      part_chunk(r, &p, slot, a, b, c, k);
       r->kernels->add(&p);
     }
     if (k == 0) r->kernels->take(&p, tally);

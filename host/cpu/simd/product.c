@@ -9,6 +9,7 @@
 #include "cpu/simd/lanes.h"
 
 #define SLICES 32
+#define PACK_ROWS 16
 #define TILES_MAX (1u << 26) /* tiles of up to 24 vectors before a counter of SLICES bits could run over */
 
 /* What product_tally.lanes holds. */

@@ -28,6 +28,7 @@ struct product_band {
  * what lies beyond band->v is zero). */
 struct product_part {
   const void *a, *b; /* panels of position i0, j0 */
+  const void *next_a, *next_b; /* the same of the next chunk, to be fetched ahead; NULL: there is none */
   int64_t stride;    /* values from one panel to the next */
   uint64_t k;        /* values summed */
   uint64_t i0, j0, rows, columns;

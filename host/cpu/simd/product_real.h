@@ -72,6 +72,17 @@ static void NAME(direct)(const struct product_part *p, struct product_tally *t) 
   }
 }
 
+/* Fetches a share of the next chunk's panels: those of rows while the first columns are worked on, and so on. */
+LANE_FN void NAME(ahead_chunk)(const struct product_part *p, uint64_t i, uint64_t j) {
+  const REAL *a = NAME(panel)(p->next_a, p->stride, i), *b = NAME(panel)(p->next_b, p->stride, j);
+  uint64_t tiles = (p->rows + ROWS - 1) / ROWS, share = (p->k + tiles - 1) / tiles, from = i / ROWS * share;
+  b += from * WIDTH;
+  for (uint64_t l = 0; l < share; ++l, b += WIDTH)
+    for (int v = 0; v < VECTORS; ++v) __builtin_prefetch(b + v * p->stride, 0, 2);
+  if (j == 0)
+    for (uint64_t l = 0; l < p->k; ++l) __builtin_prefetch(a + l * WIDTH, 0, 2);
+}
+
 static void NAME(add)(const struct product_part *p) {
   for (uint64_t j = 0; j < p->columns; j += COLUMNS) {
     if (p->j0 + j >= p->band->v) break;
@@ -82,6 +93,7 @@ static void NAME(add)(const struct product_part *p) {
                         : p->j0 + j + COLUMNS - 1 < p->i0 + i)
         continue;
       double *sum = p->sum + (int64_t)i * p->sum_ld + (int64_t)j;
+      if (p->next_a) NAME(ahead_chunk)(p, i, j);
       VEC c[ROWS][VECTORS];
       NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, c);
       if (p->rows - i >= ROWS && p->columns - j >= COLUMNS) {
@@ -120,42 +132,46 @@ static void NAME(take)(const struct product_part *p, struct product_tally *t) {
 
 /* ---- Packing --------------------------------------------------------------------------------------------------------- */
 
-/* One panel of `positions` features (or samples); x is that of its first. */
-LANE_FN void NAME(pack_panel)(const REAL *x, int64_t ld, uint64_t positions, uint64_t values, int by_position, int along,
-                              const double *mean, const double *scale, REAL *out) {
-  uint64_t k = 0;
-  if (positions == WIDTH && !by_position) {
-    if (along) {
-      MEANS m = MEANS_LOAD(mean, scale);
-      for (; k < values; ++k) STORE(out + k * WIDTH, STANDARDISE(LOAD(x + (int64_t)k * ld), m));
-    } else {
-      for (; k < values; ++k) {
-        MEANS m = MEANS_ALL(mean[k], scale[k]);
-        STORE(out + k * WIDTH, STANDARDISE(LOAD(x + (int64_t)k * ld), m));
-      }
-    }
-  } else if (positions == WIDTH) {
-    for (; k + WIDTH <= values; k += WIDTH) {
-      VEC t[WIDTH];
-#pragma GCC unroll 16
-      for (int l = 0; l < WIDTH; ++l) {
-        MEANS m = along ? MEANS_ALL(mean[l], scale[l]) : MEANS_LOAD(mean + k, scale + k);
-        t[l] = STANDARDISE(LOAD(x + (int64_t)l * ld + (int64_t)k), m);
-      }
-      TRANSPOSE(t);
-#pragma GCC unroll 16
-      for (int l = 0; l < WIDTH; ++l) STORE(out + (k + (uint64_t)l) * WIDTH, t[l]);
-    }
+/* One panel of WIDTH positions; x is that of its first, `values` from k on. A tile has a row for each value. */
+LANE_FN void NAME(pack_across)(const REAL *x, int64_t ld, uint64_t k, uint64_t values, int along, const double *mean,
+                               const double *scale, REAL *out) {
+  MEANS m;
+  if (along) m = MEANS_LOAD(mean, scale);
+  for (uint64_t end = k + values; k < end; ++k) {
+    __builtin_prefetch(x + (int64_t)(k + PACK_ROWS) * ld, 0, 2);
+    if (!along) m = MEANS_ALL(mean[k], scale[k]);
+    STORE(out + k * WIDTH, STANDARDISE(LOAD(x + (int64_t)k * ld), m));
   }
+}
+
+/* The same where a tile has a row for each position: squares of WIDTH x WIDTH are turned. */
+LANE_FN void NAME(pack_turned)(const REAL *x, int64_t ld, uint64_t values, int along, const double *mean,
+                               const double *scale, REAL *out) {
+  for (uint64_t k = 0; k + WIDTH <= values; k += WIDTH) {
+    VEC t[WIDTH];
+#pragma GCC unroll 16
+    for (int l = 0; l < WIDTH; ++l) {
+      __builtin_prefetch(x + (int64_t)(l + WIDTH) * ld + (int64_t)k, 0, 2);
+      MEANS m = along ? MEANS_ALL(mean[l], scale[l]) : MEANS_LOAD(mean + k, scale + k);
+      t[l] = STANDARDISE(LOAD(x + (int64_t)l * ld + (int64_t)k), m);
+    }
+    TRANSPOSE(t);
+#pragma GCC unroll 16
+    for (int l = 0; l < WIDTH; ++l) STORE(out + (k + (uint64_t)l) * WIDTH, t[l]);
+  }
+}
+
+/* One by one: values from k on of a panel that may have fewer than WIDTH positions. */
+static void NAME(pack_rest)(const REAL *x, int64_t ld, uint64_t positions, uint64_t k, uint64_t values, int by_position,
+                            int along, const double *mean, const double *scale, REAL *out) {
   for (; k < values; ++k)
     for (uint64_t l = 0; l < WIDTH; ++l) {
-      if (l >= positions) {
-        out[k * WIDTH + l] = 0;
-        continue;
+      double z = 0;
+      if (l < positions) {
+        double v = (double)(by_position ? x[(int64_t)l * ld + (int64_t)k] : x[(int64_t)k * ld + (int64_t)l]);
+        z = (v - mean[along ? l : k]) * scale[along ? l : k];
       }
-      double v = (double)(by_position ? x[(int64_t)l * ld + (int64_t)k] : x[(int64_t)k * ld + (int64_t)l]);
-      uint64_t f = along ? l : k;
-      out[k * WIDTH + l] = (REAL)((v - mean[f]) * scale[f]);
+      out[k * WIDTH + l] = (REAL)z;
     }
 }
 
@@ -163,15 +179,33 @@ static void NAME(pack)(const void *data, int64_t ld, uint64_t positions, uint64_
                        const double *mean, const double *scale, void *panels, int64_t stride) {
   const REAL *x = data;
   REAL *out = panels;
-  uint64_t padded = (positions + COLUMNS - 1) / COLUMNS * COLUMNS;
-  for (uint64_t p = 0; p < padded; p += WIDTH, out += stride) {
-    uint64_t left = p >= positions ? 0 : positions - p < WIDTH ? positions - p : WIDTH;
-    const REAL *from = left == 0 ? x : by_position ? x + (int64_t)p * ld : x + p;
-    const double *m = along ? mean + p : mean, *s = along ? scale + p : scale;
-    if (!by_position && along) NAME(pack_panel)(from, ld, left, values, 0, 1, m, s, out);
-    else if (!by_position) NAME(pack_panel)(from, ld, left, values, 0, 0, m, s, out);
-    else if (along) NAME(pack_panel)(from, ld, left, values, 1, 1, m, s, out);
-    else NAME(pack_panel)(from, ld, left, values, 1, 0, m, s, out);
+  uint64_t full = positions / WIDTH, padded = (positions + COLUMNS - 1) / COLUMNS * COLUMNS;
+  int64_t step = by_position ? ld * WIDTH : WIDTH; /* from panel to panel */
+  if (!by_position) {
+    for (uint64_t k = 0; k < values; k += PACK_ROWS) { /* rows of the tensor, a few at a time, over all panels */
+      uint64_t rows = values - k < PACK_ROWS ? values - k : PACK_ROWS;
+      for (uint64_t p = 0; p < full; ++p) {
+        const REAL *from = x + (int64_t)p * step;
+        REAL *to = out + (int64_t)p * stride;
+        if (along) NAME(pack_across)(from, ld, k, rows, 1, mean + p * WIDTH, scale + p * WIDTH, to);
+        else NAME(pack_across)(from, ld, k, rows, 0, mean, scale, to);
+      }
+    }
+  } else {
+    for (uint64_t p = 0; p < full; ++p) {
+      const REAL *from = x + (int64_t)p * step;
+      REAL *to = out + (int64_t)p * stride;
+      if (along) NAME(pack_turned)(from, ld, values, 1, mean + p * WIDTH, scale + p * WIDTH, to);
+      else NAME(pack_turned)(from, ld, values, 0, mean, scale, to);
+      if (values % WIDTH)
+        NAME(pack_rest)(from, ld, WIDTH, values / WIDTH * WIDTH, values, 1, along, along ? mean + p * WIDTH : mean,
+                        along ? scale + p * WIDTH : scale, to);
+    }
+  }
+  for (uint64_t p = full; p < padded / WIDTH; ++p) {
+    uint64_t left = p * WIDTH < positions ? positions - p * WIDTH : 0, at = along && left > 0 ? p * WIDTH : 0;
+    NAME(pack_rest)(left > 0 ? x + (int64_t)p * step : x, ld, left, 0, values, by_position, along, mean + at, scale + at,
+                    out + (int64_t)p * stride);
   }
 }
 
