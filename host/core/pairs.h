@@ -67,17 +67,19 @@ ACTSCOPE_FN void pairs_merge(struct pairs *a, const struct pairs *b) {
 
 /* ---- The numbers --------------------------------------------------------------------------------------------------- */
 
-/* E|r| of two independent normal features over n samples; NaN below 2. The difference of two log-gammas loses digits as n
- * grows (7 of 16 at n = 3e7), so many samples take the series of G(x + 1/2) / G(x), good to 2e-13 from n = 200 on. */
+/* E|r| of two independent normal features over n samples, G((n-1)/2) / (sqrt(pi) G(n/2)); NaN below 2. From n = 2, 3 by
+ * f(n+2) = f(n) (n-1)/n; from 128 on by the expansion of G(x+1/2)/G(x) = sqrt(x) (1 - 1/(8x) + ...) at x = (n-1)/2, whose
+ * next term is below 1e-13. lgamma would write the global signgam from every thread. */
 ACTSCOPE_FN double pairs_noise_floor(uint64_t n) {
   if (n < 2) return core_nan();
-  double h = 0.5 * (double)n;
-  if (n >= 200) {
-    double x = h - 0.5, y = 1 / x;
-    return 0.56418958354775628695 /
-           (sqrt(x) * (1 + y * (-1.0 / 8 + y * (1.0 / 128 + y * (5.0 / 1024 + y * (-21.0 / 32768))))));
+  if (n < 128) {
+    double f = (n & 1) ? 0.63661977236758134308 : 1; /* 2/pi at n = 3; 1 at n = 2 */
+    for (uint64_t k = (n & 1) ? 3 : 2; k < n; k += 2) f *= (double)(k - 1) / (double)k;
+    return f;
   }
-  return exp(lgamma(h - 0.5) - lgamma(h)) * 0.56418958354775628695; /* 1/sqrt(pi) */
+  double x = 0.5 * ((double)n - 1), y = 1 / x;
+  double series = 1 + y * (-0.125 + y * (0.0078125 + y * (5.0 / 1024 + y * (-21.0 / 32768 + y * (-399.0 / 262144)))));
+  return 0.56418958354775628695 / (sqrt(x) * series); /* 1/sqrt(pi) */
 }
 
 /* sqrt(max(0, (mean r^2 - 1/(N-1)) (N-1)/(N-2))): E r^2 = 1/(N-1) holds for independent features of any marginals.
