@@ -19,7 +19,7 @@ CC       ?= cc
 CXX      ?= c++
 AR       ?= ar
 OPT      ?= -O2 -g
-WARN     := -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-pragmas
+WARN     := -Wall -Wextra -Wno-missing-field-initializers -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unknown-pragmas
 DEFS     := -D_GNU_SOURCE -Iinclude -Ihost
 CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) $(DEFS) -fPIC -fvisibility=hidden -fopenmp -fno-strict-aliasing -MMD -MP $(CFLAGS)
 

@@ -92,6 +92,9 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
   if (bad) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, bad);
   if (o->channels && in->ndim < 2)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: channels need two dimensions or more", index, name);
+  if (in->role < ACTSCOPE_ROLE_ACTIVATION || in->role > ACTSCOPE_ROLE_WEIGHT)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: role is not a role", index, name);
+  l->role = in->role;
   l->dtype = in->dtype;
   l->ndim = in->ndim;
   for (int d = 0; d < in->ndim; ++d) l->shape[d] = in->shape[d];

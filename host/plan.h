@@ -11,6 +11,7 @@
 /* One layer, everything resolved: no AUTO is left. */
 struct plan_layer {
   char *name;
+  actscope_role role;
   actscope_dtype dtype;
   int32_t ndim;
   int64_t shape[ACTSCOPE_MAX_DIMS];

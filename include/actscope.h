@@ -289,12 +289,22 @@ ACTSCOPE_API actscope_status actscope_analyze(const actscope_tensor *tensor, con
 
 /* ---- The plan ---------------------------------------------------------------------------------------------------- */
 
-/* One layer of the network: what is known before the first step. Names are copied. */
+/* What a tensor is in its network. A gradient or a weight belongs to the activation of the same name in the same plan;
+ * the order of the activations is the order of the network. */
+typedef enum actscope_role {
+  ACTSCOPE_ROLE_ACTIVATION = 0,
+  ACTSCOPE_ROLE_GRADIENT = 1, /* of the loss, with respect to the activation */
+  ACTSCOPE_ROLE_WEIGHT = 2
+} actscope_role;
+
+/* One layer of the network: what is known before the first step. Names are copied. Fields that an initialiser leaves
+ * out are 0, which is the default of each. */
 typedef struct actscope_layer {
   const char *name;     /* NULL: "layer K" */
   actscope_dtype dtype;
   int32_t ndim;         /* 0 .. ACTSCOPE_MAX_DIMS */
   const int64_t *shape; /* copied */
+  actscope_role role;   /* ACTIVATION */
 } actscope_layer;
 
 typedef struct actscope_plan actscope_plan;
