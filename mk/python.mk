@@ -1,0 +1,22 @@
+# The Python package under python/: its wheel, and its tests with PyTorch.
+#
+# Settings:  TORCH_VENV=DIR    virtual environment with PyTorch for test-python (made when it is not there)
+#            TORCH="torch==2.11.0"  what pip installs there
+TORCH_VENV ?= $(B)/venv-torch
+TORCH      ?= torch
+PYTHON_TESTS := test_package* test_monitor* test_sinks*
+
+.PHONY: wheel test-python
+## wheel: build/dist/actscope-*.whl, with the library and the program inside
+wheel: all
+	$(Q)mkdir -p $(B)/dist && cd python && ACTSCOPE_BUILD=$(abspath $(B)) \
+	  python3 -B -c 'import sys; sys.path.insert(0, "."); import build_backend; print(build_backend.build_wheel(sys.argv[1]))' $(abspath $(B)/dist)
+
+$(TORCH_VENV)/bin/python:
+	$(call say,VENV,$(TORCH_VENV): $(TORCH) tensorboard)
+	$(Q)python3 -m venv $(TORCH_VENV) && $(TORCH_VENV)/bin/python -m pip install --quiet numpy tensorboard $(TORCH) || \
+	  { rm -rf $(TORCH_VENV); echo "test-python: PyTorch could not be installed; TORCH_VENV names an environment that has it" >&2; exit 1; }
+
+## test-python: the tests of the Python package, with PyTorch from PyPI in build/venv-torch (a download of gigabytes, once)
+test-python: all $(TORCH_VENV)/bin/python
+	$(Q)PYTHON=$(abspath $(TORCH_VENV))/bin/python ACTSCOPE_PYTHON_TESTS="$(PYTHON_TESTS)" tests/run $(B) python

@@ -1,0 +1,143 @@
+"""A plan: layers decided once, measured often, in one workspace inside a hard memory cap."""
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from . import _options, _report
+from ._arrays import View, dtype_code, view
+from ._library import Layer, LayerReport, check, enum_names, header, library
+
+NOT_READY = header.constants["ACTSCOPE_NOT_READY"]
+
+
+class Plan:
+    """Layers as (name, dtype, shape), and options as keywords, named as on the command line of `actscope report`.
+
+    Nothing is allocated after the first enqueue. On a GPU `enqueue` returns at once and `poll` tells whether the reports
+    are there; on the CPU they are when `enqueue` returns. A plan belongs to one thread at a time.
+
+        plan = actscope.Plan([("fc1", "float32", (128, 256)), ("fc2", "bfloat16", (128, 64))], memory="64MiB")
+        plan.enqueue([a, b])
+        plan.wait()
+        print(plan.report(0)["profile"]["mean"])
+
+    Raises InvalidArgumentError, OutOfMemoryError, NoDeviceError, UnsupportedError and BudgetTooSmallError.
+    """
+
+    def __init__(self, layers: Iterable[Tuple[str, str, Sequence[int]]], **options: Any) -> None:
+        self._handle = ctypes.c_void_p()
+        self._layers = [(str(name), dtype_code(dtype), tuple(shape)) for name, dtype, shape in layers]
+        self._options = _options.build(options)
+        array, self._keep = _layer_array(self._layers)
+        check(library.actscope_plan_create(ctypes.byref(self._handle), array, len(self._layers),
+                                           ctypes.byref(self._options)))
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __enter__(self) -> "Plan":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.close()
+
+    def close(self) -> None:
+        """Frees the plan and its workspace. Using it afterwards is an InvalidArgumentError."""
+        library.actscope_plan_destroy(self._handle)
+        self._handle = ctypes.c_void_p()
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda": where it runs."""
+        self._alive()
+        return enum_names("actscope_device")[library.actscope_plan_device(self._handle)]
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Bytes of the one workspace that all layers share."""
+        size = ctypes.c_size_t()
+        check(library.actscope_plan_workspace(self._handle, ctypes.byref(size), None))
+        return size.value
+
+    def bind(self, address: int, size: int) -> None:
+        """Lends the plan a workspace: memory of its device, aligned to 256 bytes, that outlives the plan."""
+        check(library.actscope_plan_bind(self._handle, address, size))
+
+    def enqueue(self, arrays: Sequence[Any], stream: Optional[int] = None) -> None:
+        """Measures one array a layer; None skips a layer. `stream` is a cudaStream_t as a number; left out, it is the
+        one that the arrays are ready on. On a GPU the arrays must stay as they are until the work has been done."""
+        views = [None if array is None else self._view(i, array) for i, array in enumerate(arrays)]
+        if stream is None:
+            stream = next((v.stream for v in views if v is not None), 0)
+        tensors = (header.structs["actscope_tensor"] * max(len(views), 1))()
+        for i, v in enumerate(views):
+            if v is not None:
+                tensors[i] = v.tensor()
+        check(library.actscope_plan_enqueue(self._handle, tensors, len(views), stream))
+
+    def enqueue_layer(self, layer: int, array: Any, stream: Optional[int] = None) -> None:
+        """The same for one layer alone."""
+        v = self._view(layer, array)
+        self.enqueue_view(layer, v, v.stream if stream is None else stream)
+
+    def enqueue_view(self, layer: int, v: View, stream: int = 0) -> None:
+        """The same for memory that was looked at already."""
+        check(library.actscope_plan_enqueue_layer(self._handle, layer, ctypes.byref(v.tensor()), stream))
+
+    def _view(self, layer: int, array: Any) -> View:
+        v = array if isinstance(array, View) else view(array)
+        # The library checks the rest; the kind of memory only the array knows.
+        if v.device >= 0 and self.device == "cpu":
+            raise TypeError(f"layer {layer} is on GPU {v.device}, and the plan runs on the CPU")
+        return v
+
+    def poll(self) -> bool:
+        """True when everything enqueued has finished; never waits. Raises DeviceError when it failed."""
+        status = library.actscope_plan_poll(self._handle)
+        if status == NOT_READY:
+            return False
+        check(status)
+        return True
+
+    def wait(self) -> None:
+        """Waits for what was enqueued."""
+        check(library.actscope_plan_wait(self._handle))
+
+    def raw_report(self, layer: int) -> Any:
+        """The library's own structure: quicker to take than a dictionary."""
+        report = LayerReport()
+        check(library.actscope_plan_report(self._handle, layer, ctypes.byref(report)))
+        return report
+
+    def report(self, layer: int) -> Dict[str, Any]:
+        """The report of a layer, as in `actscope.report(...)["layers"]`. Raises NotReadyError before the first one."""
+        report = self.raw_report(layer)
+        name, _, shape = self._layers[layer]
+        return _report.layer(report, name, None, shape)
+
+    def _alive(self) -> None:
+        if not self._handle:
+            check(library.actscope_plan_wait(self._handle))
+
+
+def _layer_array(layers: Sequence[Tuple[str, int, Sequence[int]]]) -> Tuple[Any, List[Any]]:
+    array, keep = (Layer * max(len(layers), 1))(), []
+    for entry, (name, dtype, shape) in zip(array, layers):
+        axes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
+        entry.name, entry.dtype, entry.ndim, entry.shape = name.encode(), dtype, len(shape), axes
+        keep.append(axes)
+    return array, keep
+
+
+def minimum_budget(layers: Iterable[Tuple[str, str, Sequence[int]]], **options: Any) -> int:
+    """The smallest `memory`, in bytes, with which a plan of these layers and options can be made."""
+    listed = [(str(name), dtype_code(dtype), tuple(shape)) for name, dtype, shape in layers]
+    array, _keep = _layer_array(listed)
+    o, size = _options.build(options), ctypes.c_uint64()
+    check(library.actscope_minimum_budget(array, len(listed), ctypes.byref(o), ctypes.byref(size)))
+    return size.value
