@@ -1,6 +1,6 @@
 # actscope. `make help` lists the targets; DESIGN of the tree is in docs/architecture.md.
 #
-# Settings:  CUDA=1        build the CUDA backend too, where nvcc is; 0, the default, until a device has run it
+# Settings:  CUDA=0        leave the CUDA backend out; it is built wherever there is nvcc
 #            CUDA_ARCHS="80 90a"  what the kernels are compiled for (mk/cuda.mk); 90a alone is quick
 #            CRITERION=DIR Criterion from DIR/include and DIR/lib instead of the system's
 #            DEPS=DIR      cJSON and libzip from DIR/include and DIR/lib (default: .deps if it is there)
@@ -25,10 +25,12 @@ CFLAGS_ALL = -std=gnu11 $(OPT) $(WARN) $(DEFS) -fPIC -fvisibility=hidden -fopenm
 
 # ---- What this machine has -----------------------------------------------------------------------------------------
 MACHINE  := $(shell uname -m)
-# The kernels have run under sim alone: they are not in what `make` builds until a device has confirmed them.
-CUDA     ?= $(if $(filter kernels kernels-report release gpu-check,$(MAKECMDGOALS)),1,0)
+CUDA     ?= 1
 export CUDA
-NVCC     := $(if $(filter 0,$(CUDA)),,$(shell command -v nvcc 2>/dev/null))
+# The kernels need CUDA 12.1: sm_90a, and tables of several kilobytes as arguments.
+CUDA_VERSION := $(if $(filter 0,$(CUDA)),,$(shell nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p'))
+NVCC     := $(if $(CUDA_VERSION),$(shell printf '%s\n' 12.1 $(CUDA_VERSION) | sort -CV && command -v nvcc))
+NO_CUDA  := $(if $(filter 0,$(CUDA)),CUDA=0,$(if $(CUDA_VERSION),nvcc is of CUDA $(CUDA_VERSION) and 12.1 is needed,no nvcc))
 DEPS     ?= $(wildcard .deps)
 DEPFLAGS := $(if $(DEPS),-I$(DEPS)/include)
 # The old kind of run path also serves the libraries that an unpacked library needs itself.
@@ -79,7 +81,7 @@ all: found $(B)/libactscope.a $(B)/libactscope.so $(B)/actscope $(if $(BENCH_C),
 
 found:
 	@echo "actscope $(VERSION): $$($(CC) --version | head -n 1)"
-	@echo "  backends   cpu ($(ISAS))$(if $(NVCC), and cuda (CUDA $(CUDA_VERSION); sm $(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX $(CUDA_PTX))),$(if $(filter 0,$(CUDA)),; CUDA=1 adds the GPU's,; no nvcc: CPU backend alone))"
+	@echo "  backends   cpu ($(ISAS))$(if $(NVCC), and cuda (CUDA $(CUDA_VERSION); sm $(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX $(CUDA_PTX))), alone ($(NO_CUDA)))"
 	@echo "  readers    npy$(if $(HAVE_CJSON), safetensors)$(if $(HAVE_ZIP), npz)$(if $(HAVE_ZIP),,; no libzip: .npz is refused)"
 	@$(if $(HAVE_CJSON),true,echo "  missing    cJSON (Debian: libcjson-dev)"; exit 1)
 
@@ -127,7 +129,7 @@ $(B)/actscope-bench: $(BENCH_O) $(BENCH_REF_O) $(B)/libactscope.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
 
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/cuda -name '*.d' 2>/dev/null)
 
 include $(filter-out mk/cuda.mk,$(wildcard mk/*.mk))
 

@@ -1,4 +1,4 @@
-# The CUDA backend: kernels/*.cu and host/cuda/*.c, when nvcc is on PATH and CUDA is not 0. Read before the other rules,
+# The CUDA backend: kernels/*.cu and host/cuda/*.c, when there is an nvcc and CUDA is not 0. Read before the other rules,
 # because it changes what the libraries are made of.
 #
 # Settings:  CUDA_ARCHS="80 90a"  compute capabilities to build machine code for; 90a alone halves the time for trying out
@@ -7,7 +7,6 @@ CUDA_ARCHS   ?= 80 90a
 CUDA_PTX     ?=
 CUDA_RELEASE := 80 86 89 90a 100 120
 KERNEL_CU    := $(wildcard kernels/*.cu)
-KERNEL_DEPS  := mk/cuda.mk $(wildcard kernels/*.cuh kernels/*.h host/core/*.h) include/actscope.h
 
 .PHONY: FORCE release kernels kernels-report
 FORCE:
@@ -18,7 +17,6 @@ $(B)/parts: FORCE
 ifneq ($(NVCC),)
 CUDA_HOME    := $(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(realpath $(NVCC))))))
 CUDA_LIB     := $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/$(MACHINE)-linux/lib $(CUDA_HOME)/lib))
-CUDA_VERSION := $(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
 KERNEL_O     := $(KERNEL_CU:%.cu=$(B)/cuda/%.o)
 NVCC_BASE    := -std=c++17 -O3 -lineinfo -ccbin $(CXX) -Iinclude -Ihost -Ikernels -cudart static \
                 -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-Wno-unknown-pragmas
@@ -40,10 +38,10 @@ kernels: $(KERNEL_O)
 # Anew when the architectures change.
 $(B)/cuda.flags: FORCE
 	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_CODE)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_CODE)' >$@
-$(B)/cuda/%.o: %.cu $(KERNEL_DEPS) $(B)/cuda.flags
+$(B)/cuda/%.o: %.cu mk/cuda.mk $(B)/cuda.flags
 	@mkdir -p $(@D)
 	$(call say,NVCC,$< ($(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX)))
-	$(Q)$(NVCC) $(NVCC_BASE) $(NVCC_CODE) -c $< -o $@
+	$(Q)$(NVCC) $(NVCC_BASE) $(NVCC_CODE) -MMD -MP -c $< -o $@
 
 # One object for the libraries, whose only names are the entry points: nvcc makes its stubs visible to every linker.
 $(KERNELS_O): $(KERNEL_O)
@@ -52,10 +50,11 @@ $(KERNELS_O): $(KERNEL_O)
 	$(Q)objcopy -w --keep-global-symbol='actscope_*' $@.part $@ && rm $@.part
 
 # What ptxas says of every kernel for sm_90a. Register, shared memory and spill figures stay in the log.
-$(B)/cuda/report/%.log: kernels/%.cu $(KERNEL_DEPS)
+$(B)/cuda/report/%.log: kernels/%.cu mk/cuda.mk
 	@mkdir -p $(@D)
 	$(call say,PTXAS,$<)
-	$(Q)$(NVCC) $(NVCC_BASE) -gencode arch=compute_90a,code=sm_90a -Xptxas -v,--warn-on-spills -cubin $< -o $(@:.log=.cubin) >$@.tmp 2>&1 \
+	$(Q)$(NVCC) $(NVCC_BASE) -gencode arch=compute_90a,code=sm_90a -Xptxas -v,--warn-on-spills \
+	  -MMD -MP -MF $(@:.log=.d) -MT $@ -cubin $< -o $(@:.log=.cubin) >$@.tmp 2>&1 \
 	  || { cat $@.tmp; exit 1; }; mv $@.tmp $@
 
 ## kernels-report: registers, shared memory and spills of every kernel for sm_90a; a spill fails
@@ -67,5 +66,5 @@ release:
 	$(Q)$(MAKE) --no-print-directory $(JOBS) all CUDA_ARCHS="$(CUDA_RELEASE)" CUDA_PTX=$(lastword $(CUDA_RELEASE))
 else
 kernels kernels-report release:
-	@echo "$@: no nvcc (or CUDA=0): nothing was compiled" >&2; exit 1
+	@echo "$@: nothing was compiled: $(NO_CUDA)" >&2; exit 1
 endif
