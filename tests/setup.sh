@@ -10,12 +10,12 @@ real=$(command -v "${CC:-cc}")
 said=$(tools/setup 2>&1) || fail "fails where all is there: $said"
 [ -z "$said" ] || fail "not silent where all is there: $said"
 
-# A compiler that cannot find what MISSING names (a pattern of its arguments).
-printf '#!/bin/bash\nfor a in "$@"; do [[ $a =~ ^($MISSING)$ ]] && exit 1; done\nexec %q "$@"\n' "$real" >"$top/cc"
+# A compiler that cannot find what MISSING names (a pattern of its arguments). Not named cc: ccache would find it again.
+printf '#!/bin/bash\nfor a in "$@"; do [[ $a =~ ^($MISSING)$ ]] && exit 1; done\nexec %q "$@"\n' "$real" >"$top/compiler"
 printf '#!/bin/bash\necho "$*" >>%q\n' "$top/asked" >"$top/apt-get"
 printf '#!/bin/bash\n[ "$1" = -n ] && shift; [ "$1" = true ] && exit 0; exec "$@"\n' >"$top/sudo"
 chmod +x "$top"/*
-export CC=$top/cc PATH=$top:$PATH
+export CC=$top/compiler PATH=$top:$PATH
 
 MISSING='-lzip|-lcriterion' tools/setup >"$top/out" 2>&1 && fail "passes though libraries are still missing"
 [ "$(cat "$top/asked")" = "install -y --no-install-recommends libzip-dev libcriterion-dev" ] ||
