@@ -91,6 +91,12 @@ static uint64_t check_layer(const struct bench_case *c, const actscope_layer_rep
     wrong += off(r->rank.participation_ratio, w.participation_ratio, 0, 1e-5) +
              off(r->rank.effective_rank, w.effective_rank, 0, 1e-5);
   }
+  if (s & ACTSCOPE_SIMILARITY) {
+    actscope_similarity w;
+    ref_similarity(m, &w);
+    wrong += off(r->similarity.mean_cosine, w.mean_cosine, 1e-12, 0) + (r->similarity.zero_samples != w.zero_samples) +
+             (r->similarity.nonfinite_samples != w.nonfinite_samples);
+  }
   return wrong;
 }
 

@@ -326,6 +326,7 @@ void actscope_plan_report_empty(const actscope_options *o, struct plan_layer *l)
     actscope_plan_note_samples(l, 0);
   }
   if (o->statistics & ACTSCOPE_RANK) r->rank.participation_ratio = r->rank.effective_rank = none;
+  if (o->statistics & ACTSCOPE_SIMILARITY) r->similarity.mean_cosine = none;
 }
 
 void actscope_plan_log_warnings(const actscope_options *o, const struct plan_layer *l) {

@@ -2,8 +2,9 @@
  *
  * Introduction
  *   actscope measures tensors of activations or gradients: moments and special values, quantiles, entropy, distinct
- *   values, dead and constant features, correlations between all pairs of features, and the rank of their correlation
- *   matrix. It never stores that matrix, and it never uses more working memory than the caller allows.
+ *   values, dead and constant features, correlations between all pairs of features, the rank of their correlation
+ *   matrix, and the similarity of the samples. It never stores that matrix, and it never uses more working memory than
+ *   the caller allows.
  *
  *   A tensor of shape [N, ...] holds N samples (axis 0) of D features (the other axes, flattened): [128, 512, 4, 4] is
  *   N = 128, D = 8192. With `channels` set, the features are axis 1 and every other axis counts as samples.
@@ -123,7 +124,8 @@ enum {
   ACTSCOPE_HEALTH = 16,
   ACTSCOPE_CORRELATION = 32,
   ACTSCOPE_RANK = 64,
-  ACTSCOPE_ALL = 127
+  ACTSCOPE_SIMILARITY = 128, /* of samples */
+  ACTSCOPE_ALL = 255
 };
 
 /* Functionals of |r| beyond its mean, mean square and maximum, which always come: a bit mask. */
@@ -249,6 +251,13 @@ typedef struct actscope_rank {
   double effective_rank;      /* exp(-sum p ln p) */
 } actscope_rank;
 
+/* How alike the samples are, over all pairs of them. A sample without a direction takes no part: one that is all zero,
+ * or holds a NaN or an infinity (float64: or whose norm is outside about 1e-145 .. 1e154). */
+typedef struct actscope_similarity {
+  double mean_cosine; /* mean over i != j of cos(x_i, x_j), -1/(n-1) .. 1; NaN for fewer than two samples */
+  uint64_t zero_samples, nonfinite_samples; /* without a direction, and why */
+} actscope_similarity;
+
 /* Bits of actscope_layer_report.warnings; actscope_warning_text() puts them into words. */
 enum {
   ACTSCOPE_WARN_LARGE_TENSOR = 1,      /* at least options.large_tensor elements */
@@ -274,6 +283,7 @@ typedef struct actscope_layer_report {
   actscope_health health;
   actscope_correlation correlation;
   actscope_rank rank;
+  actscope_similarity similarity;
 } actscope_layer_report;
 
 /* Puts warning number `bit` (0 .. ACTSCOPE_WARN_COUNT-1) of the report into words: at most `size` bytes with the

@@ -109,6 +109,7 @@ static void sample_layer(report_layer *layer, size_t k, size_t count) {
   for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++)
     c->above[i] = exp(-0.5 * pow(actscope_pair_thresholds[i] / scale, 2));
   r->rank.participation_ratio = 90 * (1 - strength), r->rank.effective_rank = 120 * (1 - strength * 1.2);
+  r->similarity.mean_cosine = 0.3 + 0.6 * strength, r->similarity.zero_samples = k % 4 == 3;
   if (p->nan) r->warnings |= ACTSCOPE_WARN_NONFINITE;
   if (c->method == ACTSCOPE_CORRELATION_SAMPLED) r->warnings |= ACTSCOPE_WARN_SAMPLED;
 }
@@ -161,7 +162,8 @@ static void sample_nothing(report_layer *layer) {
                      &r->correlation.noise_floor,
                      &r->correlation.adjusted_rms,
                      &r->rank.participation_ratio,
-                     &r->rank.effective_rank};
+                     &r->rank.effective_rank,
+                     &r->similarity.mean_cosine};
   for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) *reals[i] = NAN;
   for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; i++) r->profile.quantiles[i] = NAN;
   for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++) r->correlation.above[i] = NAN;

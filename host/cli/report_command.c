@@ -31,7 +31,7 @@ static void help(void) {
       "what flows through each layer. Axis 0 is the samples; the other axes are the features.\n"
       "\n"
       "What to measure\n"
-      "  --statistics LIST     of profile,distinct,health,correlation,rank (all)\n"
+      "  --statistics LIST     of profile,distinct,health,correlation,rank,similarity (all)\n"
       "  --correlation METHOD  auto, exact, sampled or gram (auto: exact while N*D^2 <= 1e13)\n"
       "  --pairs M             pair budget of sampled (16777216)\n"
       "  --seed S              every random choice derives from it (0)\n"

@@ -1,6 +1,6 @@
 /* backend.c - one layer on the CPU: which stages run, in which part of the workspace.
  *
- * Workspace of a layer: the profile stage has all of it; then the feature states (32 B a feature) lie at its start and
+ * Workspace of a layer: the profile and similarity stages have all of it; then the feature states (32 B a feature) lie at its start and
  * the column, pair and Gram stages share the rest, one after the other. */
 #include <time.h>
 
@@ -15,7 +15,7 @@
 enum { RANK_SIDE_MAX = 4096 };
 
 struct stages {
-  int profile, columns, pairs, gram, gram_required;
+  int profile, columns, pairs, gram, gram_required, similarity;
   struct cpu_profile_request profile_request;
   struct cpu_pairs_request pairs_request;
 };
@@ -30,6 +30,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.gram_required = (want & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM;
   s.gram = s.gram_required || (want & ACTSCOPE_RANK);
   s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram;
+  s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, o->threads};
   s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, o->threads};
   return s;
@@ -47,6 +48,7 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
   struct cpu_need need = {0, 0};
   if (l->elements == 0) return need;
   if (s.profile) widen(&need, actscope_cpu_profile_need(&s.profile_request, l->dtype, l->elements), 1, 0);
+  if (s.similarity) widen(&need, actscope_cpu_similarity_need(l->dtype, l->samples, l->features, o->threads), 1, 0);
   if (!s.columns) return need;
   uint64_t base = columns_bytes(l);
   widen(&need, actscope_cpu_columns_need(l->dtype, l->samples, l->features, o->threads), 1, base);
@@ -120,6 +122,10 @@ static actscope_status measure(const actscope_options *o, struct plan_layer *l, 
   if (s.profile) {
     actscope_status status =
         actscope_cpu_profile(&v, &s.profile_request, scratch, bytes, &r->profile, &r->distinct, &r->warnings);
+    if (status) return status;
+  }
+  if (s.similarity) {
+    actscope_status status = actscope_cpu_similarity(&v, o->threads, scratch, bytes, &r->similarity);
     if (status) return status;
   }
   return s.columns ? run_features(o, l, &s, &v, scratch, bytes) : ACTSCOPE_OK;

@@ -55,4 +55,9 @@ struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, u
 actscope_status actscope_cpu_gram(const struct view *v, const struct column *columns, int threads, void *scratch,
                                   uint64_t bytes, double *frobenius_square, double *effective_rank);
 
+/* ---- similarity.c: cosines between samples --------------------------------------------------------------------------- */
+struct cpu_need actscope_cpu_similarity_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+actscope_status actscope_cpu_similarity(const struct view *v, int threads, void *scratch, uint64_t bytes,
+                                        actscope_similarity *out);
+
 #endif

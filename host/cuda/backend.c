@@ -713,6 +713,7 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) {
     r->rank.effective_rank = effective_rank(s, i, s->places[i].stages, valid);
     if (valid > 0 && r->rank.effective_rank != r->rank.effective_rank) r->warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
   }
+  r->similarity.mean_cosine = core_nan(); /* has no kernel yet */
   if (first) actscope_plan_log_warnings(o, l);
   return ACTSCOPE_OK;
 }

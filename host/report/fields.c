@@ -8,6 +8,7 @@
 #define HEALTH(name, kind) FIELD(health, ACTSCOPE_HEALTH, ACTSCOPE_HEALTH, name, kind)
 #define PAIRS(name, kind) FIELD(correlation, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION, name, kind)
 #define RANK(name, kind) FIELD(rank, ACTSCOPE_RANK, ACTSCOPE_RANK, name, kind)
+#define SAMPLES(name, kind) FIELD(similarity, ACTSCOPE_SIMILARITY, ACTSCOPE_SIMILARITY, name, kind)
 
 const report_field report_fields[] = {
     MOMENT(count, REPORT_COUNT),
@@ -54,6 +55,9 @@ const report_field report_fields[] = {
     PAIRS(adjusted_rms, REPORT_REAL),
     RANK(participation_ratio, REPORT_REAL),
     RANK(effective_rank, REPORT_REAL),
+    SAMPLES(mean_cosine, REPORT_REAL),
+    SAMPLES(zero_samples, REPORT_COUNT),
+    SAMPLES(nonfinite_samples, REPORT_COUNT),
 };
 const size_t report_field_count = sizeof report_fields / sizeof *report_fields;
 

@@ -133,7 +133,8 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
                     {ACTSCOPE_DISTINCT, "distinct"},
                     {ACTSCOPE_HEALTH, "health"},
                     {ACTSCOPE_CORRELATION, "correlation"},
-                    {ACTSCOPE_RANK, "rank"}};
+                    {ACTSCOPE_RANK, "rank"},
+                    {ACTSCOPE_SIMILARITY, "similarity"}};
   char device[32];
   cJSON *item = cJSON_CreateObject(), *list = cJSON_CreateArray();
   if (options->device == ACTSCOPE_DEVICE_CUDA) {

@@ -7,7 +7,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("ACTSCOPE_BUILD", "build"))
 PROGRAM = os.path.join(BUILD, "actscope")
-SECTIONS = ("profile", "distinct", "health", "correlation", "rank")
+SECTIONS = ("profile", "distinct", "health", "correlation", "rank", "similarity")
 LEVELS = (1, 5, 25, 50, 75, 95, 99)  # percent
 THRESHOLDS = (0.5, 0.7, 0.9, 0.95, 0.99)
 MIB = 1 << 20
@@ -133,7 +133,14 @@ def numbers(x, dtype, channels=False):
         c["below"][63][1] = len(r)
         if samples > 2:
             c["adjusted_rms"] = math.sqrt(max(0, (c["mean_square"] - 1 / (samples - 1)) * (samples - 1) / (samples - 2)))
-    return {"profile": p, "distinct": distinct, "health": health, "correlation": c, "rank": rank,
+    finite = np.isfinite(rows).all(axis=1)
+    length = np.sqrt((np.where(finite[:, None], rows, 0) ** 2).sum(axis=1))
+    unit = rows[finite & (length > 0)] / length[finite & (length > 0), None]
+    cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    similarity = {"mean_cosine": cosines.mean() if len(cosines) else none,
+                  "zero_samples": int((finite & (length == 0)).sum()) if np.size(x) else 0,
+                  "nonfinite_samples": int((~finite).sum())}
+    return {"profile": p, "distinct": distinct, "health": health, "correlation": c, "rank": rank, "similarity": similarity,
             "samples": rows.shape[0], "features": rows.shape[1]}
 
 
@@ -141,7 +148,7 @@ def numbers(x, dtype, channels=False):
 BOUNDS = {"mean": (1e-6, 1e-6), "variance": (2e-6, 0), "std": (1e-6, 0), "skewness": (1e-5, 1e-5), "kurtosis": (1e-5, 6e-5),
           "abs_mean": (1e-6, 0), "l2_norm": (1e-6, 0), "entropy": (0, 2e-6), "mean_abs": (0, 1e-6), "mean_square": (0, 1e-6),
           "max_abs": (0, 2e-6), "adjusted_rms": (1e-5, 2e-4), "noise_floor": (1e-9, 0), "participation_ratio": (1e-5, 0),
-          "effective_rank": (1e-5, 0), "active_fraction": (1e-12, 0)}
+          "effective_rank": (1e-5, 0), "active_fraction": (1e-12, 0), "mean_cosine": (0, 1e-12)}
 
 
 def read(path, mode="r"):
@@ -233,7 +240,7 @@ class Program(unittest.TestCase):
                              (want["distinct"], want["distinct"], want["distinct"], 0), title)
         if np.size(x):
             self.assertAlmostEqual(d["redundancy"], 1 - d["count"] / np.size(x), 12, title)
-        for section in ("health", "rank"):
+        for section in ("health", "rank", "similarity"):
             self.assertEqual(set(got[section]), set(want[section]), title)
             for name, value in want[section].items():
                 self.close(name, got[section][name], value, 1, title)

@@ -88,7 +88,7 @@ class Csv(unittest.TestCase):
             head, *rows = self.rows(kind)
             for layer, row in zip(strict(sample(kind, "json"))["layers"], rows):
                 seen, values = dict(zip(head, row)), {}
-                for section in ("profile", "distinct", "health", "correlation", "rank", "compat"):
+                for section in ("profile", "distinct", "health", "correlation", "rank", "similarity", "compat"):
                     flat(layer.get(section, {}), [section], values)
                 self.assertEqual(seen["name"], layer["name"])
                 self.assertEqual(seen["shape"], "x".join(map(str, layer["shape"])))

@@ -112,7 +112,8 @@ static const struct bound {
   bound_mean_r = {1e-6, 1e-7}, /* mean |r|, mean r^2: errors of single |r| cancel */
   bound_max_r = {0, 2e-6},     /* one |r| of standardised features in single precision */
   bound_adjusted = {1e-5, 2e-4}, /* a square root near 0: sqrt of the mean square's 4e-8 */
-  bound_rank = {1e-5, 0};        /* second moments of the spectrum */
+  bound_rank = {1e-5, 0},        /* second moments of the spectrum */
+  bound_cosine = {0, 1e-12};     /* sums in double; where directions cancel, of n unit vectors divided by n^2 */
 
 double compare_r_slack(uint64_t samples) { return 2e-7 * sqrt((double)samples + 16) + 4e-7; }
 
@@ -197,6 +198,12 @@ void compare_correlation(struct compare *c, const actscope_correlation *got, con
 void compare_rank(struct compare *c, const actscope_rank *got, const actscope_rank *ref) {
   VALUE(participation_ratio, bound_rank, 0);
   VALUE(effective_rank, bound_rank, 0);
+}
+
+void compare_similarity(struct compare *c, const actscope_similarity *got, const actscope_similarity *ref) {
+  VALUE(mean_cosine, bound_cosine, 1);
+  COUNT(zero_samples);
+  COUNT(nonfinite_samples);
 }
 
 /* ---- Guarded buffers ------------------------------------------------------------------------------------------------- */

@@ -48,6 +48,7 @@ void compare_health(struct compare *c, const actscope_health *got, const actscop
 void compare_correlation(struct compare *c, const actscope_correlation *got, const struct ref_correlation *ref,
                          uint32_t functionals);
 void compare_rank(struct compare *c, const actscope_rank *got, const actscope_rank *ref);
+void compare_similarity(struct compare *c, const actscope_similarity *got, const actscope_similarity *ref);
 /* The slack for ref_correlate(): how far one |r| of the backends may be off over so many samples. */
 double compare_r_slack(uint64_t samples);
 

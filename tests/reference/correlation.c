@@ -220,3 +220,32 @@ void ref_eigenvalues(double *a, uint64_t n, double *eigenvalues) {
   }
   for (uint64_t i = 0; i < n; ++i) eigenvalues[i] = a[i * n + i];
 }
+
+void ref_similarity(const struct ref_matrix *m, actscope_similarity *out) {
+  long double *norm = calloc(m->samples + 1, sizeof *norm), sum = 0;
+  uint64_t pairs = 0;
+  if (norm == NULL) abort();
+  memset(out, 0, sizeof *out);
+  for (uint64_t i = 0; i < m->samples; ++i) {
+    int finite = 1;
+    for (uint64_t f = 0; f < m->features; ++f) {
+      double x = m->x[i * m->features + f];
+      if (isfinite(x)) norm[i] += (long double)x * x; else finite = 0;
+    }
+    norm[i] = sqrtl(norm[i]);
+    if (!finite) ++out->nonfinite_samples;
+    else if (norm[i] == 0) ++out->zero_samples;
+    if (!finite) norm[i] = 0;
+  }
+  for (uint64_t i = 0; i < m->samples; ++i)
+    for (uint64_t j = i + 1; j < m->samples; ++j) {
+      long double product = 0;
+      if (norm[i] == 0 || norm[j] == 0) continue;
+      for (uint64_t f = 0; f < m->features; ++f)
+        product += m->x[i * m->features + f] / norm[i] * (m->x[j * m->features + f] / norm[j]);
+      sum += product;
+      ++pairs;
+    }
+  out->mean_cosine = pairs > 0 ? (double)(sum / pairs) : NAN;
+  free(norm);
+}

@@ -66,6 +66,8 @@ double ref_noise_floor(uint64_t samples);
 
 /* Participation ratio and effective rank from all eigenvalues of the smaller of R and K. NaN without valid features. */
 void ref_rank(const struct ref_matrix *m, actscope_rank *out);
+/* The mean cosine over all pairs of samples, one pair after the other, and which samples have no direction. */
+void ref_similarity(const struct ref_matrix *m, actscope_similarity *out);
 /* Eigenvalues of a symmetric n x n matrix (destroyed) by cyclic Jacobi rotations, unordered. */
 void ref_eigenvalues(double *a, uint64_t n, double *eigenvalues);
 

@@ -220,7 +220,7 @@ Test(api, options_outside_their_range_are_refused) {
   BAD_OPTION(threads, -1);
   BAD_OPTION(threads, 1 << 20);
   BAD_OPTION(statistics, 0);
-  BAD_OPTION(statistics, 128);
+  BAD_OPTION(statistics, 256);
   BAD_OPTION(pair_functionals, 4);
   BAD_OPTION(correlation, (actscope_correlation_method)4);
   BAD_OPTION(correlation, (actscope_correlation_method)-1);
@@ -306,7 +306,7 @@ Test(api, empty_tensors_have_counts_of_zero_and_no_numbers) {
         cr_assert(r.health.nonfinite == 0);
         cr_assert(r.correlation.pairs == 0 && isnan(r.correlation.mean_abs) && isnan(r.correlation.mean_square) &&
                   isnan(r.correlation.max_abs));
-        cr_assert(isnan(r.rank.participation_ratio) && isnan(r.rank.effective_rank));
+        cr_assert(isnan(r.rank.participation_ratio) && isnan(r.rank.effective_rank) && isnan(r.similarity.mean_cosine));
       }
     }
 }
@@ -334,6 +334,7 @@ Test(api, sections_stand_alone) {
     SECTION(distinct, ACTSCOPE_DISTINCT);
     SECTION(health, ACTSCOPE_HEALTH);
     SECTION(correlation, ACTSCOPE_CORRELATION);
+    SECTION(similarity, ACTSCOPE_SIMILARITY);
     if (mask & ACTSCOPE_RANK) { /* through the Gram matrix where no pairs are asked for */
       compare_value(&c, "participation", part.rank.participation_ratio, all.rank.participation_ratio, 0, 1e-6);
       compare_value(&c, "effective rank", part.rank.effective_rank, all.rank.effective_rank, 0, 1e-6);
@@ -566,6 +567,7 @@ static const struct budget_case budget_cases[] = {
     {"sampled", ACTSCOPE_FLOAT32, 130, 517, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION_SAMPLED, ACTSCOPE_DISTINCT_AUTO},
     {"gram", ACTSCOPE_FLOAT32, 130, 517, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION_GRAM, ACTSCOPE_DISTINCT_AUTO},
     {"rank", ACTSCOPE_FLOAT32, 60, 300, ACTSCOPE_RANK, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
+    {"similarity", ACTSCOPE_FLOAT16, 300, 900, ACTSCOPE_SIMILARITY, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
     {"one", ACTSCOPE_FLOAT32, 1, 1, ACTSCOPE_ALL, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
     {"empty", ACTSCOPE_FLOAT32, 0, 9, ACTSCOPE_ALL, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO}};
 
@@ -623,6 +625,7 @@ Test(api, the_budget_is_hard) {
       if (b->statistics & ACTSCOPE_PROFILE) compare_profile(&c, &r.profile, &full.profile, b->dtype, b->statistics);
       compare_bytes(&c, "distinct", &r.distinct, &full.distinct, sizeof r.distinct);
       compare_bytes(&c, "health", &r.health, &full.health, sizeof r.health);
+      compare_bytes(&c, "similarity", &r.similarity, &full.similarity, sizeof r.similarity);
       compare_count(&c, "pairs", r.correlation.pairs, full.correlation.pairs);
       compare_count(&c, "valid", r.correlation.valid_features, full.correlation.valid_features);
       compare_value(&c, "mean |r|", r.correlation.mean_abs, full.correlation.mean_abs, 1e-6, 0);

@@ -141,12 +141,14 @@ Test(compare, reports_leave_no_field_out) {
   actscope_profile profile, other_profile;
   actscope_health health, other_health;
   actscope_rank rank, other_rank;
+  actscope_similarity similarity, other_similarity;
   struct ref_correlation correlation;
   struct compare c;
   ref_profile(&m, &profile);
   ref_health(&m, &health);
   ref_correlate(&m, 1e-9, NULL, 0, &correlation);
   ref_rank(&m, &rank);
+  ref_similarity(&m, &similarity);
 #define EACH_FIELD(type, value, other, call)                                            \
   for (size_t at = 0; at <= sizeof(type) / 8; ++at) {                                   \
     other = value;                                                                      \
@@ -166,6 +168,7 @@ Test(compare, reports_leave_no_field_out) {
              compare_profile(&c, &other_profile, &profile, m.dtype, ACTSCOPE_PROFILE))
   EACH_FIELD(actscope_health, health, other_health, compare_health(&c, &other_health, &health))
   EACH_FIELD(actscope_rank, rank, other_rank, compare_rank(&c, &other_rank, &rank))
+  EACH_FIELD(actscope_similarity, similarity, other_similarity, compare_similarity(&c, &other_similarity, &similarity))
   actscope_correlation other;
   EACH_FIELD(actscope_correlation, correlation.value, other,
              compare_correlation(&c, &other, &correlation, ACTSCOPE_PAIRS_ALL))

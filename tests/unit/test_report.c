@@ -67,7 +67,8 @@ Test(report, json_has_the_fields_of_the_schema) {
   const cJSON *layer = layer_at(root, 0);
   cr_expect_str_eq(
       keys(layer),
-      "name source dtype shape samples features seconds warnings profile distinct health correlation rank");
+      "name source dtype shape samples features seconds warnings profile distinct health correlation rank "
+      "similarity");
   cr_expect_str_eq(
       keys(at(layer, "profile")),
       "count finite nan positive_inf negative_inf zero negative subnormal min max mean variance std skewness "
@@ -82,6 +83,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_eq(cJSON_GetArraySize(at(at(layer, "correlation"), "histogram")), 64);
   cr_expect_eq(cJSON_GetArraySize(at(at(layer, "correlation"), "mean_abs_ci95")), 2);
   cr_expect_str_eq(keys(at(layer, "rank")), "participation_ratio effective_rank");
+  cr_expect_str_eq(keys(at(layer, "similarity")), "mean_cosine zero_samples nonfinite_samples");
   cr_expect_str_eq(at(layer, "dtype")->valuestring, "float32");
   cr_expect_eq(cJSON_GetArrayItem(at(layer, "shape"), 1)->valueint, 512);
   cr_expect_eq(at(layer, "samples")->valueint, 128);

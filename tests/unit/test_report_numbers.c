@@ -38,6 +38,7 @@ static void compare_report(struct compare *c, const actscope_layer_report *r, co
   actscope_profile profile;
   actscope_health health;
   actscope_rank rank;
+  actscope_similarity similarity;
   struct ref_correlation correlation;
   uint64_t nonfinite, distinct;
   ref_matrix_load(&m, t, o->channels);
@@ -76,6 +77,10 @@ static void compare_report(struct compare *c, const actscope_layer_report *r, co
   if (o->statistics & ACTSCOPE_RANK) {
     ref_rank(&m, &rank);
     compare_rank(c, &r->rank, &rank);
+  }
+  if (o->statistics & ACTSCOPE_SIMILARITY) {
+    ref_similarity(&m, &similarity);
+    compare_similarity(c, &r->similarity, &similarity);
   }
   uint32_t seen = ~0u; /* whether values are finite is looked at for the moments' sake */
   if (!(o->statistics & ACTSCOPE_MOMENTS)) seen = ~(uint32_t)ACTSCOPE_WARN_NONFINITE;
