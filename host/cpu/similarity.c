@@ -13,7 +13,8 @@
 #include "error.h"
 
 enum {
-  GROUP = 16384,  /* samples at the most */
+  GROUP = 16384,  /* samples at the most; */
+  CACHED = 1 << 19, /* or so many values, which the cache holds between their two reads */
   BLOCK = 512,    /* inner indices of a tile */
   TASKS = 32,     /* a side is cut further only to reach that many */
   BUFFER = 65536  /* bytes of converted values at once */
@@ -39,12 +40,13 @@ static uint64_t piece(uint64_t n, uint64_t want, uint64_t unit, uint64_t *pieces
 
 static struct cut cut_for(int samples_inner, uint64_t samples, uint64_t features) {
   struct cut c;
-  c.group = between(1, samples, GROUP);
-  c.chunk = piece(c.group, TASKS, samples_inner ? BLOCK : 16, &c.chunks);
+  uint64_t unit = samples_inner ? BLOCK : 16;
+  c.group = between(1, samples, between(unit, CACHED / features / unit * unit, GROUP));
+  c.chunk = piece(c.group, TASKS, unit, &c.chunks);
   c.part = piece(features, ceil_div(TASKS, c.chunks), samples_inner ? 16 : BLOCK, &c.parts);
   c.block = samples_inner ? between(1, ceil_div(features, TASKS), 64) : BLOCK;
   c.blocks = ceil_div(features, c.block);
-  c.stretch = piece(c.group, c.blocks < TASKS ? TASKS / c.blocks : 1, BLOCK, &c.stretches);
+  c.stretch = piece(c.group, c.blocks < TASKS ? TASKS / c.blocks : 1, unit, &c.stretches);
   return c;
 }
 
