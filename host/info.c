@@ -6,6 +6,7 @@
 
 #include "cpu/dispatch.h"
 #include "error.h"
+#include "memory.h"
 #include "plan.h"
 
 const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
@@ -60,5 +61,30 @@ actscope_status actscope_devices(actscope_device_info *devices, size_t capacity,
     memset(&devices[i + 1], 0, sizeof devices[i + 1]);
     actscope_cuda_info(i, &devices[i + 1]);
   }
+  return ACTSCOPE_OK;
+}
+
+/* A line of /proc/self/status, in bytes; 0 where the system has none. */
+static uint64_t status_bytes(const char *key) {
+  FILE *f = fopen("/proc/self/status", "r");
+  char line[256];
+  unsigned long long kib = 0;
+  while (f && fgets(line, sizeof line, f))
+    if (strncmp(line, key, strlen(key)) == 0) {
+      sscanf(line + strlen(key), " %llu", &kib);
+      break;
+    }
+  if (f) fclose(f);
+  return kib * 1024;
+}
+
+actscope_status actscope_memory_usage(int32_t index, actscope_memory *memory) {
+  if (!memory) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "memory is NULL");
+  memset(memory, 0, sizeof *memory);
+  memory->held_bytes = actscope_memory_held();
+  memory->held_peak_bytes = actscope_memory_peak();
+  memory->resident_bytes = status_bytes("VmRSS:");
+  memory->resident_peak_bytes = status_bytes("VmHWM:");
+  actscope_cuda_memory(index, memory);
   return ACTSCOPE_OK;
 }

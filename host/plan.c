@@ -1,17 +1,17 @@
-/* plan.c - decides, before anything runs, what is measured how and in how much memory; then drives the backend.
+/* plan.c - decides, before anything runs, what is measured and in how much memory: options, creation, workspace, change
+ * of shapes. Methods are choice.c's, running is running.c's.
  *
- * Budget: the plan's own memory (layers, names, reports) plus one workspace that layers use in turn. A backend's stages
- * work with anything between their least and their best size, so the ladder is simple: every layer gets
- * min(best, what is left), and a budget below some layer's least is refused with the size that would do. */
+ * Budget: the plan's own memory (layers, names, reports) plus one workspace: what layers leave there between enqueues,
+ * then scratch that they use in turn. A backend's stages work with anything between their least and their best size, so
+ * the ladder is simple: every layer gets min(best, what is left), and a budget below some layer's least is refused with
+ * the size that would do. */
 #include "plan.h"
 
 #include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "core/distinct.h"
-#include "core/moments.h"
-#include "core/pairs.h"
+#include "core/dtype.h"
 #include "error.h"
 #include "memory.h"
 
@@ -25,8 +25,7 @@ void actscope_plan_log(const actscope_options *o, actscope_log_level level, cons
   o->log(o->log_user, level, line);
 }
 
-/* "12.3 MiB" into a buffer of the caller's. */
-static const char *size_text(char text[32], uint64_t bytes) {
+const char *actscope_plan_size_text(char text[32], uint64_t bytes) {
   if (bytes < 10 * 1024) snprintf(text, 32, "%llu B", (unsigned long long)bytes);
   else if (bytes < 10ull << 20) snprintf(text, 32, "%.1f KiB", (double)bytes / 1024);
   else snprintf(text, 32, "%.1f MiB", (double)bytes / 1048576);
@@ -44,6 +43,8 @@ void actscope_options_init(actscope_options *o) {
   o->pair_functionals = ACTSCOPE_PAIRS_ALL;
   o->sketch_bits = 12;
   o->large_tensor = 10000000;
+  o->window = 1;
+  o->history = 1;
   o->log_level = ACTSCOPE_LOG_INFO;
 }
 
@@ -65,6 +66,9 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
         "precision is neither FP32 nor FP16");
   RANGE(o->distinct >= ACTSCOPE_DISTINCT_AUTO && o->distinct <= ACTSCOPE_DISTINCT_SKETCH, "distinct is not a method");
   RANGE(o->sketch_bits >= 4 && o->sketch_bits <= 18, "sketch_bits is outside 4 .. 18");
+  RANGE(o->window >= 0, "window is negative");
+  RANGE(o->history >= 1 && o->history <= 1024, "history is outside 1 .. 1024");
+  RANGE(o->time_budget >= 0, "time_budget is negative or not a number");
 #undef RANGE
   if (o->threads == 0) o->threads = omp_get_max_threads();
   if (o->pairs == 0) o->pairs = 1ull << 24;
@@ -84,12 +88,32 @@ static const struct plan_backend *backend_choose(const actscope_options *o) {
 
 /* ---- Creation -------------------------------------------------------------------------------------------------------- */
 
+/* The layer's own options: what it may set itself, the rest from the plan's. */
+static actscope_status layer_options(const actscope_options *plan, const actscope_options *own, actscope_options *o) {
+  *o = *plan;
+  if (!own) return ACTSCOPE_OK;
+  actscope_status status = options_resolve(own, o);
+  if (status) return status;
+  o->device = plan->device, o->device_index = plan->device_index, o->threads = plan->threads;
+  o->memory_budget = plan->memory_budget;
+  o->window = plan->window, o->history = plan->history;
+  o->log = plan->log, o->log_user = plan->log_user, o->log_level = plan->log_level;
+  return ACTSCOPE_OK;
+}
+
 /* Shape, methods and needs of one layer. */
-static actscope_status layer_resolve(const struct plan_backend *backend, const actscope_options *o,
+static actscope_status layer_resolve(const struct plan_backend *backend, const actscope_options *plan,
                                      const actscope_layer *in, size_t index, struct plan_layer *l) {
   const char *name = in->name ? in->name : "";
   const char *bad = view_check(in->dtype, in->ndim, in->shape, &l->elements);
   if (bad) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, bad);
+  actscope_options *o = &l->options;
+  l->own_options = in->options != NULL;
+  if (layer_options(plan, in->options, o)) {
+    char text[300];
+    snprintf(text, sizeof text, "%.299s", actscope_last_error());
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, text);
+  }
   if (o->channels && in->ndim < 2)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: channels need two dimensions or more", index, name);
   if (in->role < ACTSCOPE_ROLE_ACTIVATION || in->role > ACTSCOPE_ROLE_WEIGHT)
@@ -103,19 +127,10 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
   view_init(&v, &t, o->channels);
   l->samples = v.samples;
   l->features = v.features;
-
-  int narrow = dtype_is_narrow(l->dtype);
-  l->distinct = narrow || o->distinct == ACTSCOPE_DISTINCT_EXACT ||
-                        (o->distinct == ACTSCOPE_DISTINCT_AUTO && l->elements <= 65536)
-                    ? ACTSCOPE_DISTINCT_EXACT
-                    : ACTSCOPE_DISTINCT_SKETCH;
-  l->correlation = o->correlation;
-  if (l->correlation == ACTSCOPE_CORRELATION_AUTO) {
-    double cost = (double)l->samples * (double)l->features * (double)l->features;
-    l->correlation = cost <= 1e13 ? ACTSCOPE_CORRELATION_EXACT : ACTSCOPE_CORRELATION_SAMPLED;
-    if (l->correlation == ACTSCOPE_CORRELATION_SAMPLED && (o->statistics & ACTSCOPE_CORRELATION))
-      l->warnings |= ACTSCOPE_WARN_SAMPLED;
-  }
+  actscope_plan_choose(backend->device, l);
+  if (l->distinct == ACTSCOPE_DISTINCT_EXACT && o->window != 1 && !dtype_is_narrow(l->dtype) && (o->statistics & ACTSCOPE_DISTINCT))
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: exact distinct values of %s cannot be carried from step to step: window must be 1",
+                         index, name, actscope_dtype_name(l->dtype));
   if (l->features >> 32 && (o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK)))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
   if (l->elements >= o->large_tensor) l->warnings |= ACTSCOPE_WARN_LARGE_TENSOR;
@@ -124,10 +139,29 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
 
 static uint64_t name_bytes(const actscope_layer *layer) { return layer->name ? strlen(layer->name) + 1 : 32; }
 
+/* Where the layers' kept states lie, and the layers by falling modelled time. */
+static void layers_arrange(actscope_plan *p) {
+  uint64_t kept = 0;
+  for (size_t i = 0; i < p->count; ++i) {
+    p->layers[i].kept_offset = kept;
+    kept += p->layers[i].kept_bytes;
+  }
+  for (size_t i = 0; i < p->count; ++i) p->order[i] = (uint32_t)i;
+  for (size_t gap = p->count / 2; gap > 0; gap /= 2) /* Shell's sort; ties by index, so that the order is one */
+    for (size_t i = gap; i < p->count; ++i)
+      for (size_t j = i; j >= gap; j -= gap) {
+        uint32_t a = p->order[j - gap], b = p->order[j];
+        double sa = p->layers[a].seconds, sb = p->layers[b].seconds;
+        if (sa > sb || (sa == sb && a < b)) break;
+        p->order[j - gap] = b, p->order[j] = a;
+      }
+}
+
 /* Everything but the check against the budget, on one backend. On failure *out is NULL. */
 static actscope_status plan_build_on(const struct plan_backend *backend, const actscope_options *o, actscope_plan **out,
                                      const actscope_layer *layers, size_t count, struct plan_need *need) {
-  uint64_t bytes = sizeof(actscope_plan) + count * sizeof(struct plan_layer);
+  uint64_t history = o->history > 1 && !backend->report_at ? count * (uint64_t)o->history * sizeof(actscope_layer_report) : 0;
+  uint64_t bytes = sizeof(actscope_plan) + count * (sizeof(struct plan_layer) + sizeof(uint32_t)) + history;
   for (size_t i = 0; i < count; ++i) bytes += name_bytes(&layers[i]);
   actscope_plan *p = actscope_memory_allocate(bytes);
   if (!p) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %llu bytes", (unsigned long long)bytes);
@@ -135,8 +169,11 @@ static actscope_status plan_build_on(const struct plan_backend *backend, const a
   p->options.device = backend->device;
   p->backend = backend;
   p->count = count;
+  p->alarm_layer = SIZE_MAX;
   p->layers = (struct plan_layer *)(p + 1);
-  char *names = (char *)(p->layers + count);
+  p->history = history ? (actscope_layer_report *)(p->layers + count) : NULL;
+  p->order = (uint32_t *)((char *)(p->layers + count) + history);
+  char *names = (char *)(p->order + count);
   for (size_t i = 0; i < count; ++i) {
     struct plan_layer *l = &p->layers[i];
     l->name = names;
@@ -148,6 +185,7 @@ static actscope_status plan_build_on(const struct plan_backend *backend, const a
       return status;
     }
   }
+  layers_arrange(p);
   memset(need, 0, sizeof *need);
   backend->plan_need(p, need);
   p->own_bytes = bytes + need->beside;
@@ -175,6 +213,33 @@ static actscope_status plan_build(actscope_plan **out, const actscope_layer *lay
   return status;
 }
 
+/* Cuts the workspace to what the budget leaves, or refuses. */
+static actscope_status plan_fit(actscope_plan *p, const struct plan_need *need) {
+  char a[32], b[32];
+  uint64_t least = p->own_bytes + need->least;
+  if (least > p->options.memory_budget)
+    return actscope_fail(ACTSCOPE_BUDGET_TOO_SMALL, "%s: a memory budget of %s holds no method; the smallest that would is %llu bytes (%s)",
+                         p->count ? p->layers[need->worst].name : "plan", actscope_plan_size_text(a, p->options.memory_budget),
+                         (unsigned long long)least, actscope_plan_size_text(b, least));
+  uint64_t left = p->options.memory_budget - p->own_bytes;
+  if (p->workspace_bytes > left) p->workspace_bytes = left / 64 * 64;
+  return ACTSCOPE_OK;
+}
+
+static void plan_log(const actscope_plan *p) {
+  char a[32], b[32];
+  for (size_t i = 0; i < p->count; ++i) {
+    actscope_choice c;
+    if (!p->options.log || p->options.log_level < ACTSCOPE_LOG_DEBUG || actscope_plan_choice(p, i, &c)) continue;
+    actscope_plan_log(&p->options, ACTSCOPE_LOG_DEBUG, "plan: %s: %llu x %llu %s, %s; scratch %s of %s", p->layers[i].name,
+                      (unsigned long long)p->layers[i].samples, (unsigned long long)p->layers[i].features,
+                      actscope_dtype_name(p->layers[i].dtype), c.reason, actscope_plan_size_text(a, c.workspace_bytes),
+                      actscope_plan_size_text(b, c.best_bytes));
+  }
+  actscope_plan_log(&p->options, ACTSCOPE_LOG_INFO, "plan: %zu layers, workspace %s, plan itself %s", p->count,
+                    actscope_plan_size_text(a, p->workspace_bytes), actscope_plan_size_text(b, p->own_bytes));
+}
+
 actscope_status actscope_plan_create(actscope_plan **plan, const actscope_layer *layers, size_t count,
                                      const actscope_options *options) {
   if (!plan) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
@@ -183,34 +248,13 @@ actscope_status actscope_plan_create(actscope_plan **plan, const actscope_layer 
   actscope_status status = plan_build(&p, layers, count, options, &need);
   *plan = NULL;
   if (status) return status;
-  char a[32], b[32];
-  uint64_t least = p->own_bytes + need.least;
-  if (least > p->options.memory_budget) {
-    actscope_fail(ACTSCOPE_BUDGET_TOO_SMALL, "%s: a memory budget of %s holds no method; the smallest that would is %llu bytes (%s)",
-                  count ? p->layers[need.worst].name : "plan", size_text(a, p->options.memory_budget),
-                  (unsigned long long)least, size_text(b, least));
-    actscope_memory_free(p);
-    return ACTSCOPE_BUDGET_TOO_SMALL;
-  }
-  uint64_t left = p->options.memory_budget - p->own_bytes;
-  if (p->workspace_bytes > left) p->workspace_bytes = left / 64 * 64;
-  status = p->backend->open(p);
+  status = plan_fit(p, &need);
+  if (!status) status = p->backend->open(p);
   if (status) {
     actscope_memory_free(p);
     return status;
   }
-  for (size_t i = 0; i < count; ++i) {
-    const struct plan_layer *l = &p->layers[i];
-    static const char *const methods[] = {"auto", "exact", "sampled", "gram"};
-    actscope_plan_log(&p->options, ACTSCOPE_LOG_DEBUG, "plan: %s: %llu x %llu %s, correlation %s, distinct %s, scratch %s of %s",
-                      l->name, (unsigned long long)l->samples, (unsigned long long)l->features,
-                      actscope_dtype_name(l->dtype), methods[l->correlation],
-                      l->distinct == ACTSCOPE_DISTINCT_EXACT ? "exact" : "sketch",
-                      size_text(a, l->need.best < p->workspace_bytes ? l->need.best : p->workspace_bytes),
-                      size_text(b, l->need.best));
-  }
-  actscope_plan_log(&p->options, ACTSCOPE_LOG_INFO, "plan: %zu layers, workspace %s, plan itself %s", count,
-                    size_text(a, p->workspace_bytes), size_text(b, p->own_bytes));
+  plan_log(p);
   *plan = p;
   return ACTSCOPE_OK;
 }
@@ -254,141 +298,93 @@ actscope_status actscope_plan_bind(actscope_plan *p, void *workspace, size_t byt
                          (unsigned long long)p->workspace_bytes);
   workspace_drop(p);
   p->workspace = workspace;
+  p->held_bytes = bytes;
+  actscope_plan_begin_windows(p);
   return ACTSCOPE_OK;
 }
 
-static actscope_status workspace_ensure(actscope_plan *p) {
+actscope_status actscope_plan_ensure_workspace(actscope_plan *p) {
   if (p->workspace || p->workspace_bytes == 0) return ACTSCOPE_OK;
   p->workspace = p->backend->allocate(p, p->workspace_bytes);
   if (!p->workspace)
     return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the %s refused a workspace of %llu bytes",
                          p->options.device == ACTSCOPE_DEVICE_CPU ? "system" : "GPU", (unsigned long long)p->workspace_bytes);
   p->owns_workspace = 1;
+  p->held_bytes = p->workspace_bytes;
   return ACTSCOPE_OK;
 }
 
-/* ---- Running ---------------------------------------------------------------------------------------------------------- */
+/* ---- Change of shapes ------------------------------------------------------------------------------------------------- */
 
-static actscope_status tensor_check(const struct plan_layer *l, const actscope_tensor *t) {
-  if (t->dtype != l->dtype || t->ndim != l->ndim)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: dtype or number of dimensions differs from the plan's", l->name);
+void actscope_plan_begin_windows(actscope_plan *p) {
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = 0;
+}
+
+static int same_shape(const struct plan_layer *l, const actscope_layer *in) {
+  if (l->dtype != in->dtype || l->ndim != in->ndim) return 0;
   for (int d = 0; d < l->ndim; ++d)
-    if (!t->shape || t->shape[d] != l->shape[d])
-      return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: shape differs from the plan's at axis %d", l->name, d);
-  size_t size = actscope_dtype_size(l->dtype);
-  if ((uintptr_t)t->data % size)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: data is not aligned to its element size of %zu", l->name, size);
-  /* the furthest element's offset must be an int64 number of bytes */
-  uint64_t reach = 0, limit = (uint64_t)INT64_MAX / size;
-  for (int d = 0; t->strides && l->elements && d < l->ndim; ++d) {
-    uint64_t stride = t->strides[d] < 0 ? 0 - (uint64_t)t->strides[d] : (uint64_t)t->strides[d];
-    uint64_t steps = (uint64_t)l->shape[d] - 1;
-    if (stride && steps && (stride > limit / steps || reach > limit - stride * steps))
-      return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: strides reach beyond 2^63 bytes", l->name);
-    reach += stride * steps;
+    if (!in->shape || l->shape[d] != in->shape[d]) return 0;
+  return 1;
+}
+
+/* New layers in place of the old ones; sequence numbers go on. What the old ones were is in `old` afterwards. */
+static void layers_exchange(actscope_plan *p, struct plan_layer *old) {
+  for (size_t i = 0; i < p->count; ++i) {
+    struct plan_layer l = p->layers[i];
+    p->layers[i] = old[i];
+    old[i] = l;
   }
-  return ACTSCOPE_OK;
+  layers_arrange(p);
 }
 
-void actscope_plan_report_begin(const actscope_options *o, struct plan_layer *l) {
-  memset(&l->report, 0, sizeof l->report);
-  l->report.statistics = o->statistics;
-  l->report.warnings = l->warnings;
-  l->report.dtype = l->dtype;
-  l->report.elements = l->elements;
-  l->report.samples = l->samples;
-  l->report.features = l->features;
-}
-
-void actscope_plan_note_samples(struct plan_layer *l, uint64_t valid) {
-  if (l->samples < 3) l->report.warnings |= ACTSCOPE_WARN_FEW_SAMPLES;
-  if (valid < 2) l->report.warnings |= ACTSCOPE_WARN_NO_VALID_PAIR;
-}
-
-void actscope_plan_report_empty(const actscope_options *o, struct plan_layer *l) {
-  actscope_layer_report *r = &l->report;
-  double none = core_nan();
-  struct moments m;
-  moments_init(&m);
-  if (o->statistics & ACTSCOPE_PROFILE) {
-    moments_finish(&m, o->statistics, &r->profile);
-    for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) r->profile.quantiles[q] = none;
-  }
-  if (o->statistics & ACTSCOPE_DISTINCT) distinct_finish_exact(0, 0, &r->distinct);
-  if (o->statistics & ACTSCOPE_HEALTH) {
-    /* without samples every feature is vacuously dead and none is anything else; say nothing instead */
-    memset(&r->health, 0, sizeof r->health);
-    r->health.active_fraction = none;
-  }
-  if (o->statistics & ACTSCOPE_CORRELATION) {
-    pairs_report_init(l->samples, 0, &r->correlation);
-    r->correlation.method = l->correlation;
-    actscope_plan_note_samples(l, 0);
-  }
-  if (o->statistics & ACTSCOPE_RANK) r->rank.participation_ratio = r->rank.effective_rank = none;
-  if (o->statistics & ACTSCOPE_SIMILARITY) r->similarity.mean_cosine = none;
-}
-
-void actscope_plan_log_warnings(const actscope_options *o, const struct plan_layer *l) {
-  char text[256];
-  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; ++bit)
-    if (o->log && actscope_warning_text(&l->report, bit, text, sizeof text))
-      actscope_plan_log(o, ACTSCOPE_LOG_WARNING, "%s: %s", l->name, text);
-}
-
-actscope_status actscope_plan_enqueue_layer(actscope_plan *p, size_t layer, const actscope_tensor *t,
-                                            struct CUstream_st *stream) {
-  if (!p || !t) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "tensor" : "plan");
-  if (layer >= p->count)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
-  struct plan_layer *l = &p->layers[layer];
-  actscope_status status = tensor_check(l, t);
-  if (status) return status;
-  if (!t->data && l->elements)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: data is NULL", l->name);
-  status = workspace_ensure(p);
-  if (status) return status;
-  p->enqueued = 1;
-  return p->backend->run(p, layer, t, 1, stream);
-}
-
-actscope_status actscope_plan_enqueue(actscope_plan *p, const actscope_tensor *tensors, size_t count,
-                                      struct CUstream_st *stream) {
-  if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
+actscope_status actscope_plan_reshape(actscope_plan *p, const actscope_layer *layers, size_t count) {
+  if (!p || (!layers && count)) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "layers" : "plan");
   if (count != p->count)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%zu tensors for a plan of %zu layers", count, p->count);
-  if (!tensors && count) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "tensors is NULL");
-  /* check everything before anything runs, so that a wrong call changes nothing */
-  for (size_t i = 0; i < count; ++i) {
-    if (!tensors[i].data && p->layers[i].elements) continue;
-    actscope_status status = tensor_check(&p->layers[i], &tensors[i]);
-    if (status) return status;
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%zu layers for a plan of %zu", count, p->count);
+  size_t same = 0;
+  while (same < count && same_shape(&p->layers[same], &layers[same])) ++same;
+  if (same == count) return ACTSCOPE_OK;
+  if (p->enqueued) p->backend->poll(p, 1); /* its own failure, if there was one, is no matter of shapes */
+  struct plan_layer *other = actscope_memory_allocate(count * sizeof *other);
+  if (!other) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %zu bytes", count * sizeof *other);
+  actscope_status status = ACTSCOPE_OK;
+  for (size_t i = 0; i < count && !status; ++i) {
+    actscope_layer in = layers[i];
+    in.name = p->layers[i].name, in.role = p->layers[i].role;
+    in.options = p->layers[i].own_options ? &p->layers[i].options : NULL;
+    other[i].name = p->layers[i].name, other[i].sequence = p->layers[i].sequence;
+    status = layer_resolve(p->backend, &p->options, &in, i, &other[i]);
   }
-  actscope_status status = workspace_ensure(p);
-  if (status) return status;
-  p->enqueued = 1;
-  return p->backend->run(p, 0, tensors, count, stream);
-}
-
-static actscope_status poll(actscope_plan *p, int wait) {
-  if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
-  if (!p->enqueued) return actscope_fail(ACTSCOPE_NOT_READY, "nothing was enqueued");
-  return p->backend->poll(p, wait);
-}
-
-actscope_status actscope_plan_poll(actscope_plan *p) { return poll(p, 0); }
-actscope_status actscope_plan_wait(actscope_plan *p) { return poll(p, 1); }
-
-actscope_status actscope_plan_report(actscope_plan *p, size_t layer, actscope_layer_report *report) {
-  if (!p || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "report" : "plan");
-  if (layer >= p->count)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
-  if (!p->layers[layer].reported)
-    return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was enqueued", p->layers[layer].name);
-  actscope_status status = p->backend->report(p, &p->layers[layer]);
-  if (!status) *report = p->layers[layer].report;
+  if (!status) {
+    struct plan_need need = {0, 0, 0, 0}, before = need;
+    const uint64_t own = p->own_bytes, workspace = p->workspace_bytes;
+    p->backend->plan_need(p, &before);
+    layers_exchange(p, other);
+    p->backend->plan_need(p, &need);
+    p->own_bytes = own - before.beside + need.beside;
+    p->workspace_bytes = need.best;
+    status = plan_fit(p, &need);
+    if (!status && p->workspace && p->held_bytes < p->workspace_bytes) {
+      if (p->owns_workspace) workspace_drop(p);
+      else if (p->held_bytes >= need.least) p->workspace_bytes = p->held_bytes;
+      else status = actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "workspace holds %llu bytes, the plan needs %llu",
+                                  (unsigned long long)p->held_bytes, (unsigned long long)need.least);
+    }
+    if (status) {
+      layers_exchange(p, other);
+      p->own_bytes = own, p->workspace_bytes = workspace;
+    } else {
+      p->backend->close(p);
+      status = p->backend->open(p);
+      p->enqueued = 0;
+      if (!status) plan_log(p);
+    }
+  }
+  actscope_memory_free(other);
   return status;
 }
+
+/* ---- The end ---------------------------------------------------------------------------------------------------------- */
 
 const char *actscope_plan_layer_name(const actscope_plan *p, size_t layer) {
   return p && layer < p->count ? p->layers[layer].name : NULL;
@@ -401,18 +397,3 @@ void actscope_plan_destroy(actscope_plan *p) {
   actscope_memory_free(p);
 }
 
-/* ---- The simple call --------------------------------------------------------------------------------------------------- */
-
-actscope_status actscope_analyze(const actscope_tensor *tensor, const actscope_options *options,
-                                 actscope_layer_report *report) {
-  if (!tensor || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", tensor ? "report" : "tensor");
-  actscope_layer layer = {"tensor", tensor->dtype, tensor->ndim, tensor->shape};
-  actscope_plan *p;
-  actscope_status status = actscope_plan_create(&p, &layer, 1, options);
-  if (status) return status;
-  status = actscope_plan_enqueue_layer(p, 0, tensor, NULL);
-  if (!status) status = actscope_plan_wait(p);
-  if (!status) status = actscope_plan_report(p, 0, report);
-  actscope_plan_destroy(p);
-  return status;
-}

@@ -1,7 +1,7 @@
 /* plan.h - what the plan knows of each layer, and what a backend must offer.
  *
- * plan.c decides (methods, memory), a backend measures: host/cpu/backend.c with threads, host/cuda/backend.c with
- * kernels. A build without CUDA has host/no_cuda.c in place of the latter. */
+ * choice.c decides on methods, plan.c on memory, running.c drives a backend, which measures: host/cpu/backend.c with
+ * threads, host/cuda/backend.c with kernels. A build without CUDA has host/no_cuda.c in place of the latter. */
 #ifndef ACTSCOPE_PLAN_H
 #define ACTSCOPE_PLAN_H
 
@@ -12,6 +12,8 @@
 struct plan_layer {
   char *name;
   actscope_role role;
+  int own_options;
+  actscope_options options; /* the layer's own; device, threads and what else the whole plan shares are the plan's */
   actscope_dtype dtype;
   int32_t ndim;
   int64_t shape[ACTSCOPE_MAX_DIMS];
@@ -19,7 +21,13 @@ struct plan_layer {
   actscope_distinct_method distinct;
   actscope_correlation_method correlation;
   uint32_t warnings; /* those that the plan alone decides */
-  struct cpu_need need; /* workspace bytes of this layer alone, on the plan's backend */
+  const char *reason; /* why this correlation method */
+  double seconds;    /* modelled (choice.c) */
+  /* set by the backend: workspace bytes of this layer alone, and what it leaves there between enqueues */
+  struct cpu_need need;
+  uint64_t kept_bytes, kept_offset;
+  int small;         /* the CPU backend's: measured beside others, a thread each */
+  uint64_t sequence, steps; /* enqueues ever, and of the window */
   actscope_layer_report report;
   int reported;
 };
@@ -30,27 +38,49 @@ struct actscope_plan {
   void *state;              /* the backend's own, between open and close */
   size_t count;
   struct plan_layer *layers;
+  uint32_t *order;          /* the layers by falling modelled time */
+  actscope_layer_report *history; /* options.history of each layer; NULL when that is 1 or the backend keeps its own */
   uint64_t own_bytes;       /* the plan itself, and what its backend holds beside the workspace */
   uint64_t workspace_bytes; /* what it wants to be lent */
   void *workspace;          /* NULL until bound or allocated */
-  uint64_t bound_bytes;
+  uint64_t held_bytes;      /* its size */
   int owns_workspace;
   int enqueued;             /* something was, ever */
+  size_t alarm_layer;       /* SIZE_MAX: none */
+  uint64_t alarm_sequence;
 };
 
 enum { PLAN_ALIGNMENT = 256 };
 
+/* ---- plan.c ------------------------------------------------------------------------------------------------------- */
+
 /* A line to the caller's log, if its level wants it. */
 void actscope_plan_log(const actscope_options *options, actscope_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* "12.3 MiB" into a buffer of the caller's. */
+const char *actscope_plan_size_text(char text[32], uint64_t bytes);
+/* Gives the plan a workspace if it has none. */
+actscope_status actscope_plan_ensure_workspace(actscope_plan *plan);
+/* Every window begins anew. */
+void actscope_plan_begin_windows(actscope_plan *plan);
+
+/* ---- running.c ------------------------------------------------------------------------------------------------------ */
+
 /* The warnings of a report, to the caller's log. */
 void actscope_plan_log_warnings(const actscope_options *options, const struct plan_layer *layer);
 /* Starts a layer's report afresh: what is known before anything is measured. */
-void actscope_plan_report_begin(const actscope_options *options, struct plan_layer *layer);
+void actscope_plan_report_begin(struct plan_layer *layer);
 /* The report of a layer without elements: counts of 0, and no other number. */
-void actscope_plan_report_empty(const actscope_options *options, struct plan_layer *layer);
+void actscope_plan_report_empty(struct plan_layer *layer);
 /* Marks layers of few samples or without a valid pair. */
 void actscope_plan_note_samples(struct plan_layer *layer, uint64_t valid);
+/* Counts an enqueue of the layer, and the steps of its window. */
+void actscope_plan_step(const actscope_plan *plan, struct plan_layer *layer);
+
+/* ---- choice.c ------------------------------------------------------------------------------------------------------- */
+
+/* Decides layer->distinct, correlation, seconds, reason and the warnings that follow. Shape and options are set. */
+void actscope_plan_choose(actscope_device device, struct plan_layer *layer);
 
 /* ---- What a backend offers ------------------------------------------------------------------------------------------ */
 
@@ -62,7 +92,7 @@ struct plan_need {
 
 struct plan_backend {
   actscope_device device;
-  /* Sets layer->need, or refuses with ACTSCOPE_UNSUPPORTED what this backend cannot do. */
+  /* Sets layer->need and kept_bytes, or refuses with ACTSCOPE_UNSUPPORTED what this backend cannot do. */
   actscope_status (*layer_need)(const actscope_options *options, struct plan_layer *layer);
   void (*plan_need)(const actscope_plan *plan, struct plan_need *need);
   /* Once workspace_bytes is decided; nothing is allocated after this but the workspace. close undoes it. */
@@ -74,10 +104,14 @@ struct plan_backend {
    * checked. All layers are tried; the first failure is returned. */
   actscope_status (*run)(actscope_plan *plan, size_t first, const actscope_tensor *tensors, size_t count,
                          struct CUstream_st *stream);
-  /* Something was enqueued: is it finished? */
+  /* Something was enqueued: is it finished? A window begins anew with the next enqueue of a layer whose steps are 0. */
   actscope_status (*poll)(actscope_plan *plan, int wait);
   /* The layer was enqueued: completes layer->report. */
   actscope_status (*report)(actscope_plan *plan, struct plan_layer *layer);
+  /* NULL where a plan's own alarm and history serve. */
+  actscope_status (*reset)(actscope_plan *plan);
+  void (*alarm)(const actscope_plan *plan, size_t *layer, uint64_t *sequence);
+  actscope_status (*report_at)(actscope_plan *plan, struct plan_layer *layer, uint64_t sequence, actscope_layer_report *report);
 };
 
 extern const struct plan_backend actscope_cpu_backend;
@@ -89,5 +123,7 @@ int actscope_cuda_built(void);
 int actscope_cuda_count(void);
 int actscope_cuda_has(int ordinal);
 void actscope_cuda_info(int i, actscope_device_info *info);
+/* Device memory: by this library on all GPUs, and of GPU `index` by everybody; what is not known stays as it is. */
+void actscope_cuda_memory(int index, actscope_memory *memory);
 
 #endif

@@ -136,15 +136,16 @@ enum {
 };
 
 typedef enum actscope_correlation_method {
-  ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13, else sampled */
+  ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13 and time_budget allows, else sampled */
   ACTSCOPE_CORRELATION_EXACT = 1,   /* every pair of features */
   ACTSCOPE_CORRELATION_SAMPLED = 2, /* `pairs` pairs without replacement, with a 95 % interval */
   ACTSCOPE_CORRELATION_GRAM = 3     /* mean r^2 only, exactly, from the Gram matrix: no pairs at all */
 } actscope_correlation_method;
 
 typedef enum actscope_distinct_method {
-  ACTSCOPE_DISTINCT_AUTO = 0,  /* exact for 8- and 16-bit types and for up to 65,536 elements, else sketch */
-  ACTSCOPE_DISTINCT_EXACT = 1,
+  ACTSCOPE_DISTINCT_AUTO = 0,  /* exact for 8- and 16-bit types and, in windows of 1, for up to 65,536 elements; else
+                                  sketch */
+  ACTSCOPE_DISTINCT_EXACT = 1, /* of 32- and 64-bit types only in windows of 1: a set cannot be carried over */
   ACTSCOPE_DISTINCT_SKETCH = 2 /* 2^sketch_bits words of 32 bits; 8- and 16-bit types stay exact: they cost no more */
 } actscope_distinct_method;
 
@@ -179,6 +180,10 @@ typedef struct actscope_options {
   int32_t sketch_bits;        /* 12: 4 .. 18 */
   int32_t channels;           /* 0; non-zero: features = axis 1, samples = all other axes together */
   uint64_t large_tensor;      /* 10,000,000: warn from this many elements on */
+  int32_t window;             /* 1: enqueues of a layer that one report covers ("Windows" below); 0: all since a reset */
+  int32_t history;            /* 1: finished reports kept of each layer, 1 .. 1024 */
+  double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
+                                 before it samples */
   actscope_log_function log;  /* NULL */
   void *log_user;             /* handed to log */
   actscope_log_level log_level; /* INFO: messages above it are not made */
@@ -276,7 +281,10 @@ typedef struct actscope_layer_report {
   uint32_t statistics;       /* bits of the sections that are filled; the others are zero */
   uint32_t warnings;         /* ACTSCOPE_WARN_... */
   actscope_dtype dtype;
-  uint64_t elements, samples, features;
+  uint64_t elements;         /* of all steps that the report covers */
+  uint64_t samples, features; /* of one step */
+  uint64_t sequence;         /* how many times the layer had been enqueued, this time included: 1, 2, .. */
+  uint64_t steps;            /* enqueues that the report covers; 1 unless options.window says otherwise */
   double seconds;            /* time this layer took; on a GPU, where layers share launches, NaN */
   actscope_profile profile;
   actscope_distinct distinct;
@@ -315,6 +323,9 @@ typedef struct actscope_layer {
   int32_t ndim;         /* 0 .. ACTSCOPE_MAX_DIMS */
   const int64_t *shape; /* copied */
   actscope_role role;   /* ACTIVATION */
+  const actscope_options *options; /* NULL: the plan's. Else, copied, this layer's own statistics, pair_functionals,
+                                      correlation, pairs, seed, precision, distinct, sketch_bits, channels, large_tensor
+                                      and time_budget; its other fields are not looked at */
 } actscope_layer;
 
 typedef struct actscope_plan actscope_plan;
@@ -371,6 +382,53 @@ ACTSCOPE_API actscope_status actscope_plan_report(actscope_plan *plan, size_t la
 /* The name a layer got; NULL when the index is out of range. Valid as long as the plan. */
 ACTSCOPE_API const char *actscope_plan_layer_name(const actscope_plan *plan, size_t layer);
 
+/* ---- Windows: micro-batches and spans of steps --------------------------------------------------------------------
+ * With options.window = K, K enqueues of a layer make one report: states merge, data are not kept. What is known so far
+ * can be read at any step; the enqueue after the K-th begins a new window. 0: only actscope_plan_reset() begins one.
+ *   profile, distinct, health  exactly those of all samples of the window together; distinct values of 32- and 64-bit
+ *                              types by the sketch
+ *   correlation                within each step, over the pairs of all steps: pairs and pairs_total are sums, means are
+ *                              over all of them, max_abs is the largest; valid_features is the last step's
+ *   rank, similarity           the mean over the steps; counts of samples are sums
+ * Between enqueues the workspace then holds the states: a lent one must stay as it is, and binding another begins anew. */
+
+/* Forgets the windows begun and the alarm; layers count their enqueues on. Work under way on a stream is not waited for:
+ * call it when poll has said OK. */
+ACTSCOPE_API actscope_status actscope_plan_reset(actscope_plan *plan);
+
+/* The first layer, in the order of the calls, that showed a NaN or an infinity since the plan was made or reset: *layer,
+ * and the number of that layer's enqueue: *sequence. *layer is SIZE_MAX when there was none yet. Never waits: on a GPU it
+ * reads what has arrived. Pointers may be NULL. */
+ACTSCOPE_API actscope_status actscope_plan_alarm(const actscope_plan *plan, size_t *layer, uint64_t *sequence);
+
+/* The layer's report number `sequence`, of the last options.history ones. Errors: INVALID_ARGUMENT (0, or older than what
+ * is kept), NOT_READY (not finished yet). */
+ACTSCOPE_API actscope_status actscope_plan_report_at(actscope_plan *plan, size_t layer, uint64_t sequence,
+                                                     actscope_layer_report *report);
+
+/* ---- Changing shapes, and why a plan is as it is ------------------------------------------------------------------ */
+
+/* Plans anew for the same layers (count, names, roles, options) with other shapes or dtypes, such as the short last batch
+ * of an epoch: nothing happens when they are the plan's own, and the workspace is kept when it is large enough. Windows
+ * begin anew, reports are gone. On an error the plan is as it was. Waits for work under way.
+ * Errors: those of actscope_plan_create(); WORKSPACE_TOO_SMALL when a lent workspace does not do. */
+ACTSCOPE_API actscope_status actscope_plan_reshape(actscope_plan *plan, const actscope_layer *layers, size_t count);
+
+/* What the plan decided for a layer. */
+typedef struct actscope_choice {
+  uint32_t statistics;
+  actscope_distinct_method distinct;       /* EXACT or SKETCH */
+  actscope_correlation_method correlation; /* EXACT, SAMPLED or GRAM */
+  uint64_t pairs;           /* that will be looked at, if every feature is valid; 0 without pairs */
+  uint64_t kept_bytes;      /* states that stay in the workspace between enqueues */
+  uint64_t workspace_bytes; /* what the layer works in beside them; shared with the other layers */
+  uint64_t best_bytes;      /* what it would use if there were no cap */
+  uint64_t least_bytes;     /* below it, it would be refused */
+  double seconds;           /* modelled, for this device: see docs/architecture.md */
+  char reason[160];         /* why, in words */
+} actscope_choice;
+ACTSCOPE_API actscope_status actscope_plan_choice(const actscope_plan *plan, size_t layer, actscope_choice *choice);
+
 /* Frees the plan and what it allocated. NULL is allowed and does nothing. */
 ACTSCOPE_API void actscope_plan_destroy(actscope_plan *plan);
 
@@ -417,6 +475,15 @@ typedef struct actscope_device_info {
 
 /* Fills at most `capacity` entries, the CPU first, and sets *count to how many there are. */
 ACTSCOPE_API actscope_status actscope_devices(actscope_device_info *devices, size_t capacity, size_t *count);
+
+/* Memory of this process and, where there is a GPU, of device `index`; fields that the system does not tell are 0. */
+typedef struct actscope_memory {
+  uint64_t held_bytes, held_peak_bytes;         /* by this library in host memory, workspaces of CPU plans included */
+  uint64_t resident_bytes, resident_peak_bytes; /* by the whole process */
+  uint64_t device_held_bytes, device_held_peak_bytes; /* by this library on all GPUs */
+  uint64_t device_used_bytes, device_total_bytes; /* of the GPU, by everybody */
+} actscope_memory;
+ACTSCOPE_API actscope_status actscope_memory_usage(int32_t index, actscope_memory *memory);
 
 /* One line on why no GPU is used ("built without CUDA", "no NVIDIA driver", ...); "" when one can be. Never NULL. */
 ACTSCOPE_API const char *actscope_no_gpu_reason(void);

@@ -156,18 +156,3 @@ void describe_device(actscope_device device, int index, int threads, char *text,
     return;
   }
 }
-
-static uint64_t status_kib(const char *key) {
-  FILE *f = fopen("/proc/self/status", "r");
-  char line[256];
-  unsigned long long kib = 0;
-  while (f && fgets(line, sizeof line, f))
-    if (strncmp(line, key, strlen(key)) == 0) {
-      sscanf(line + strlen(key), " %llu", &kib);
-      break;
-    }
-  if (f) fclose(f);
-  return kib * 1024;
-}
-uint64_t resident_now(void) { return status_kib("VmRSS:"); }
-uint64_t resident_peak(void) { return status_kib("VmHWM:"); }

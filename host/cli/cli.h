@@ -53,8 +53,4 @@ int exit_status_of(actscope_status status);
 /* "AMD EPYC 9124, 2 threads, avx512" for the device a plan runs on. */
 void describe_device(actscope_device device, int index, int threads, char *text, size_t size);
 
-/* Resident set of this process and its high-water mark, bytes; 0 where the system does not tell. */
-uint64_t resident_now(void);
-uint64_t resident_peak(void);
-
 #endif

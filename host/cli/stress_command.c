@@ -13,6 +13,12 @@
 
 enum { SLACK = 4 << 20 }; /* stacks of the worker threads and what the C library keeps */
 
+static uint64_t resident_now(void) {
+  actscope_memory m;
+  actscope_memory_usage(0, &m);
+  return m.resident_bytes;
+}
+
 static double seconds_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

@@ -104,9 +104,10 @@ ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_co
 
 /* EXACT and SAMPLED. The interval of a sample: the variance of one pair over m, with the finite-population factor;
  * conservative for the equireplicate design, whose variance is at most that of independent pairs. */
-ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
-                              uint64_t samples, uint64_t valid, actscope_correlation *out) {
+ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
+                                 uint64_t samples, uint64_t valid, uint64_t total_pairs, actscope_correlation *out) {
   pairs_report_init(samples, valid, out);
+  out->pairs_total = total_pairs; /* of all steps, where the state covers several */
   out->method = method;
   out->pairs = p->count;
   if (p->count == 0) return;
@@ -129,6 +130,10 @@ ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method
   if (functionals & ACTSCOPE_PAIRS_HISTOGRAM)
     for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) out->histogram[k] = p->histogram[k];
   out->adjusted_rms = pairs_adjusted_rms(out->mean_square, samples);
+}
+ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
+                              uint64_t samples, uint64_t valid, actscope_correlation *out) {
+  pairs_finish_of(p, method, functionals, samples, valid, pairs_total(valid), out);
 }
 
 #endif

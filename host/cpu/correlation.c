@@ -372,8 +372,13 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
     all.count = count;
   }
-  pairs_finish(&all, q->method, q->functionals, v->samples, valid, out);
   *square_sum = pairs_value(&all.square);
+  if (q->window) {
+    pairs_merge(&q->window->pairs, &all);
+    all = q->window->pairs;
+    total = q->window->pairs_total += total;
+  }
+  pairs_finish_of(&all, q->method, q->functionals, v->samples, valid, total, out);
   return ACTSCOPE_OK;
 small:
   return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "correlation: %llu bytes of scratch memory are too few",

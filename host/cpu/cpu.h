@@ -9,6 +9,7 @@
 
 #include "core/columns.h"
 #include "core/view.h"
+#include "cpu/window.h"
 
 struct cpu_need {
   uint64_t least, best; /* bytes; least <= best */
@@ -19,6 +20,7 @@ struct cpu_profile_request {
   uint32_t statistics; /* MOMENTS | ENTROPY | QUANTILES | DISTINCT; other bits ignored */
   actscope_distinct_method distinct; /* resolved: EXACT or SKETCH; narrow types are exact either way */
   int sketch_bits, threads;
+  struct cpu_window *window; /* NULL, or the states so far, which this step joins: the numbers are then the window's */
 };
 struct cpu_need actscope_cpu_profile_need(const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements);
 /* Fills *profile (when a part of it is asked for; parts not asked for are NaN or 0) and *distinct (when asked for).
@@ -39,6 +41,7 @@ struct cpu_pairs_request {
   uint32_t functionals;               /* ACTSCOPE_PAIRS_... */
   uint64_t pairs, seed;               /* SAMPLED: pairs > 0; more than exist means all */
   int threads;
+  struct cpu_window *window;          /* as above; *square_sum stays this step's */
 };
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features);

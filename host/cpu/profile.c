@@ -598,15 +598,25 @@ static actscope_status count_in_passes(struct job *job, actscope_dtype dtype, in
 
 /* ---- The stage ------------------------------------------------------------------------------------------------------------ */
 
-static void finish_profile(const struct job *job, actscope_dtype dtype, const struct moments *m, const uint32_t *table,
+static void finish_profile(const struct layout *l, actscope_dtype dtype, const struct moments *m, struct histogram_counts counts,
                            actscope_profile *out) {
-  const struct layout *l = job->l;
   memset(out, 0, sizeof *out);
   moments_finish(m, l->statistics, out);
   for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; ++i) out->quantiles[i] = core_nan();
   if ((l->statistics & ACTSCOPE_QUANTILES) && m->n > 0)
-    histogram_quantiles_of(dtype, l->wide_counts ? histogram_of64(job->totals) : histogram_of32(table), m->n, m->min, m->max,
-                           out->quantiles);
+    histogram_quantiles_of(dtype, counts, m->n, m->min, m->max, out->quantiles);
+}
+
+/* This step's states join the window's. */
+static void window_join(struct cpu_window *w, const struct layout *l, const struct moments *m, struct histogram_counts *counts,
+                        const uint32_t *words) {
+  if (l->sums) moments_merge(&w->moments, m);
+  if (w->counts) {
+    for (uint32_t bin = 0; bin < l->bins; ++bin) w->counts[bin] += histogram_at(*counts, bin);
+    *counts = histogram_of64(w->counts);
+  }
+  if (w->words && words)
+    for (uint64_t i = 0; i < 1ull << l->sketch_bits; ++i) w->words[i] |= words[i];
 }
 
 actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_profile_request *q, void *scratch,
@@ -616,8 +626,10 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
   struct job job;
   struct worker first;
   struct moments m;
+  struct histogram_counts counts;
   const void *data;
-  uint64_t exact = 0;
+  uint64_t exact = 0, elements = q->window ? v->elements * q->window->steps : v->elements;
+  memset(&counts, 0, sizeof counts);
   layout_init(&l, q, v->dtype, v->elements);
   moments_init(&m);
   memset(&job, 0, sizeof job);
@@ -646,20 +658,23 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
     worker_init(&first, &job, 0);
     if (l.sums)
       for (uint64_t c = 0; c < l.chunks; ++c) moments_merge(&m, &job.states[c]);
-    struct histogram_counts counts = l.wide_counts ? histogram_of64(job.totals) : histogram_of32(first.counts.table[0]);
+    if (l.histogram) counts = l.wide_counts ? histogram_of64(job.totals) : histogram_of32(first.counts.table[0]);
+    if (q->window) {
+      window_join(q->window, &l, &m, &counts, l.sketch_bits && !l.exact ? first.sketch.words : 0);
+      m = q->window->moments;
+    }
     if (l.narrow) {
       histogram_moments_of(v->dtype, counts, &m);
       if (l.statistics & ACTSCOPE_DISTINCT) exact = histogram_distinct_of(v->dtype, counts);
     }
   }
-  if (l.statistics & ACTSCOPE_PROFILE)
-    finish_profile(&job, v->dtype, &m, v->elements > 0 ? first.counts.table[0] : 0, profile);
+  if (l.statistics & ACTSCOPE_PROFILE) finish_profile(&l, v->dtype, &m, counts, profile);
   if (m.nan + m.positive_inf + m.negative_inf > 0) *warnings |= ACTSCOPE_WARN_NONFINITE;
   if (!(l.statistics & ACTSCOPE_DISTINCT)) return ACTSCOPE_OK;
   if (l.sketch_bits && !l.exact && v->elements > 0) {
     uint64_t columns[33];
-    distinct_columns(first.sketch.words, l.sketch_bits, columns);
-    distinct_finish(v->dtype, columns, l.sketch_bits, v->elements, distinct);
+    distinct_columns(q->window ? q->window->words : first.sketch.words, l.sketch_bits, columns);
+    distinct_finish(v->dtype, columns, l.sketch_bits, elements, distinct);
     return ACTSCOPE_OK;
   }
   if (l.exact && v->elements > 0) {
@@ -670,6 +685,6 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
       *warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
     }
   }
-  distinct_finish_exact(exact, v->elements, distinct);
+  distinct_finish_exact(exact, elements, distinct);
   return ACTSCOPE_OK;
 }

@@ -185,6 +185,8 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 /* ---- Needs ------------------------------------------------------------------------------------------------------------ */
 
 static actscope_status layer_need(const actscope_options *o, struct plan_layer *l) {
+  if (o->window != 1 || o->history != 1 || l->own_options)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: windows, a history and options of a layer's own are the CPU's in this build", l->name);
   if ((o->statistics & ACTSCOPE_DISTINCT) && l->distinct == ACTSCOPE_DISTINCT_EXACT && !dtype_is_narrow(l->dtype))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: exact distinct counts of %s have no kernel in this build; the GPU has the sketch",
                          l->name, actscope_dtype_name(l->dtype));
@@ -626,10 +628,11 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
   for (size_t i = first; i < first + count; ++i) {
     struct plan_layer *l = &p->layers[i];
     if (!tensors[i - first].data && l->elements) continue;
-    actscope_plan_report_begin(&p->options, l);
+    actscope_plan_step(p, l);
+    actscope_plan_report_begin(l);
     l->report.status = status;
     l->report.seconds = core_nan();
-    if (l->elements == 0) actscope_plan_report_empty(&p->options, l);
+    if (l->elements == 0) actscope_plan_report_empty(l);
     l->reported = 1;
     s->places[i].sequence = 0;
   }
@@ -688,7 +691,7 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) {
   if (s->places[i].sequence == sequence_of(s)) return ACTSCOPE_OK;
   int first = s->places[i].sequence == 0; /* replays of a graph make further reports of one enqueue */
   s->places[i].sequence = sequence_of(s);
-  actscope_plan_report_begin(o, l);
+  actscope_plan_report_begin(l);
   actscope_layer_report *r = &l->report;
   const struct cuda_report *from = &s->reports[i];
   const uint64_t valid = from->correlation.valid_features;
@@ -719,5 +722,5 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) {
 }
 
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, layer_need, plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report};
+                                                 allocate, free_workspace, run, poll, report, NULL, NULL, NULL};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

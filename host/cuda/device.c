@@ -77,3 +77,8 @@ void actscope_cuda_info(int i, actscope_device_info *info) {
   info->units = d->units;
   info->memory_bytes = d->memory;
 }
+
+void actscope_cuda_memory(int index, actscope_memory *memory) {
+  if (!actscope_cuda_has(index)) return;
+  actscope_cuda_memory_info(index, memory);
+}

@@ -78,6 +78,16 @@ int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes) {
 int actscope_cuda_download(void *host, const void *device, uint64_t bytes, struct CUstream_st *stream) {
   return (int)cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream);
 }
+void actscope_cuda_memory_info(int index, actscope_memory *memory) {
+  int before;
+  size_t free_bytes = 0, total = 0;
+  if (actscope_cuda_enter(index, &before)) return;
+  if (cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) {
+    memory->device_total_bytes = total;
+    memory->device_used_bytes = total - free_bytes;
+  }
+  actscope_cuda_leave(before);
+}
 int actscope_cuda_is_device(const void *pointer, int *device) {
   struct cudaPointerAttributes a;
   memset(&a, 0, sizeof a);

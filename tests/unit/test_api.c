@@ -7,42 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "memory.h"
-#include "reference/data.h"
-#include "reference/reference.h"
+#include "unit/api_calls.h"
 
 TestSuite(api, .timeout = 120);
-
-#define CHECK(c) cr_assert_eq(compare_end(&(c)), 0, "%s", (c).text)
-/* A call fails with this status and one line of text that holds `words`. */
-#define REFUSED(call, expected, words)                                                                              \
-  do {                                                                                                              \
-    actscope_status status_ = (call);                                                                               \
-    cr_assert_eq(status_, expected, "%s: %s, not %s (%s)", #call, actscope_status_name(status_), #expected,         \
-                 actscope_last_error());                                                                            \
-    cr_assert(strlen(actscope_last_error()) > 0 && !strchr(actscope_last_error(), '\n'), "%s: no line of text", #call); \
-    cr_assert(strstr(actscope_last_error(), words), "%s: '%s' not in: %s", #call, words, actscope_last_error());    \
-  } while (0)
-#define ACCEPTED(call)                                                                                         \
-  do {                                                                                                         \
-    actscope_status status_ = (call);                                                                          \
-    cr_assert_eq(status_, ACTSCOPE_OK, "%s: %s: %s", #call, actscope_status_name(status_), actscope_last_error()); \
-  } while (0)
-
-static actscope_options cpu_options(void) {
-  actscope_options o;
-  actscope_options_init(&o);
-  o.device = ACTSCOPE_DEVICE_CPU;
-  o.threads = 2;
-  return o;
-}
-
-/* Equal to the bit, time aside. */
-static int same_report(const actscope_layer_report *a, const actscope_layer_report *b) {
-  actscope_layer_report x = *a, y = *b;
-  x.seconds = y.seconds = 0;
-  return memcmp(&x, &y, sizeof x) == 0;
-}
 
 /* ---- Names ---------------------------------------------------------------------------------------------------------- */
 
@@ -350,6 +317,7 @@ Test(api, sections_stand_alone) {
   }
   data_free(&t);
 }
+<<<<<<< HEAD
 
 /* ---- The plan ------------------------------------------------------------------------------------------------------- */
 
@@ -877,3 +845,5 @@ Test(api, warnings_are_set_and_put_into_words) {
   ACCEPTED(actscope_analyze(&t, &o, &r));
   cr_assert_eq(r.warnings, ACTSCOPE_WARN_FEW_SAMPLES | ACTSCOPE_WARN_NO_VALID_PAIR, "%u", r.warnings);
 }
+=======
+>>>>>>> eefa140 (Plan: windows of steps, the last reports, an alarm, options of a layer's own, change of shapes; small layers beside each other)
