@@ -55,6 +55,17 @@ int parse_count(const char *option, const char *text, uint64_t low, uint64_t hig
   return 0;
 }
 
+int parse_seconds(const char *option, const char *text, double *seconds) {
+  char *end;
+  double v = strtod(text, &end);
+  if (!(isdigit((unsigned char)*text) || *text == '.') || *end || !(v >= 0 && v <= 1e9)) {
+    complain("%s wants seconds, such as 0.5, not '%s'", option, text);
+    return -1;
+  }
+  *seconds = v;
+  return 0;
+}
+
 int parse_size(const char *option, const char *text, uint64_t *bytes) {
   static const struct {
     const char *suffix;

@@ -1,7 +1,7 @@
 /* stress_command.c - `actscope stress`: the workload that was killed for memory, round after round under a cap.
  *
- * Half the layers are fp32 [128, 512, 4, 4], half fp32 [128, 1024], everything measured. The layers of a kind share one
- * buffer that is filled anew each round, so that the input itself stays at 4.5 MiB. Memory is sampled after every
+ * Half the layers are fp32 [128, 512, 4, 4], half fp32 [128, 1024], or other shapes; everything is measured. The layers of
+ * a shape share one buffer that is filled anew each round, so that the input itself stays at 4.5 MiB. Memory is sampled after every
  * round: the process must not exceed what it held before the first round by more than the cap (and the page the
  * allocator rounds to), and after the first round it must not grow. */
 #include <math.h>
@@ -12,12 +12,6 @@
 #include "cli/cli.h"
 
 enum { SLACK = 4 << 20 }; /* stacks of the worker threads and what the C library keeps */
-
-static uint64_t resident_now(void) {
-  actscope_memory m;
-  actscope_memory_usage(0, &m);
-  return m.resident_bytes;
-}
 
 static double seconds_now(void) {
   struct timespec t;
@@ -39,29 +33,177 @@ static void fill(float *x, int64_t samples, int64_t features, uint64_t round) {
 }
 
 static void help(void) {
-  puts("usage: actscope stress [--layers 24] [--memory SIZE] [--device DEVICE] [--seconds S] [--threads T]\n\n"
-       "Half the layers are fp32 [128,512,4,4], half fp32 [128,1024]; everything is measured, round after round, for S\n"
-       "seconds (10) and at least 3 rounds. Fails (exit 3) when working memory exceeds the cap or grows between rounds.");
+  puts("usage: actscope stress [--layers 24] [--shapes LIST] [--memory SIZE] [--device DEVICE] [--seconds S] [--rounds R]\n"
+       "                       [--threads T]\n\n"
+       "fp32 layers, as many of each shape (128x512x4x4,128x1024); everything is measured, round after round, for S seconds\n"
+       "(10) and at least R rounds (3). Fails (exit 3) when working memory exceeds the cap or grows between rounds.");
+}
+
+/* ---- The workload --------------------------------------------------------------------------------------------------------- */
+
+enum { SHAPES = 8, DIMS = 8 };
+struct kind { /* layers of one shape share one buffer */
+  int32_t ndim;
+  int64_t shape[DIMS], features;
+  float *data;
+};
+struct workload {
+  struct kind kind[SHAPES];
+  int kinds;
+  uint64_t layers;
+  actscope_layer *list;
+  actscope_tensor *tensors;
+};
+
+/* "128x512x4x4,128x1024" */
+static int parse_shapes(const char *option, const char *text, struct workload *w) {
+  const char *at = text;
+  w->kinds = 0;
+  while (w->kinds < SHAPES) {
+    struct kind *k = &w->kind[w->kinds++];
+    double elements = 1;
+    k->ndim = 0;
+    while (k->ndim < DIMS) {
+      char *end;
+      long long extent = strtoll(at, &end, 10);
+      if (end == at || extent < 1 || extent > 1 << 30) goto wrong;
+      k->shape[k->ndim++] = extent;
+      elements *= (double)extent;
+      at = end;
+      if (*at != 'x') break;
+      ++at;
+    }
+    if (k->ndim < 2 || elements > 1e9) goto wrong;
+    k->features = (int64_t)elements / k->shape[0];
+    if (*at == 0) return 0;
+    if (*at++ != ',') goto wrong;
+  }
+wrong:
+  complain("%s wants up to %d shapes of two or more extents, such as 128x512x4x4,128x1024, not '%s'", option, SHAPES, text);
+  return -1;
+}
+
+static int workload_make(struct workload *w) {
+  w->list = calloc(w->layers, sizeof *w->list);
+  w->tensors = calloc(w->layers, sizeof *w->tensors);
+  if (!w->list || !w->tensors) return -1;
+  for (int k = 0; k < w->kinds; ++k) {
+    w->kind[k].data = malloc((size_t)(w->kind[k].shape[0] * w->kind[k].features) * sizeof(float));
+    if (!w->kind[k].data) return -1;
+  }
+  for (uint64_t i = 0; i < w->layers; ++i) {
+    const struct kind *k = &w->kind[i * (uint64_t)w->kinds / w->layers];
+    w->list[i] = (actscope_layer){.dtype = ACTSCOPE_FLOAT32, .ndim = k->ndim, .shape = k->shape};
+    w->tensors[i] = (actscope_tensor){k->data, ACTSCOPE_FLOAT32, k->ndim, k->shape, NULL};
+  }
+  return 0;
+}
+static void workload_fill(struct workload *w, uint64_t round) {
+  for (int k = 0; k < w->kinds; ++k) fill(w->kind[k].data, w->kind[k].shape[0], w->kind[k].features, round);
+}
+static void workload_free(struct workload *w) {
+  free(w->list);
+  free(w->tensors);
+  for (int k = 0; k < w->kinds; ++k) free(w->kind[k].data);
+}
+
+/* ---- Rounds ------------------------------------------------------------------------------------------------------------------ */
+
+static double mib(double bytes) { return bytes / 1048576; }
+
+static int rounds(struct workload *w, actscope_plan *plan, uint64_t budget, double seconds, uint64_t least_rounds,
+                  uint64_t before) {
+  double begin = seconds_now(), best = INFINITY;
+  uint64_t first = 0, peak = 0, done = 0, shown = 1, device = 0;
+  printf("%8s %10s %12s %12s %12s\n", "round", "seconds", "resident", "beside input", "on device");
+  while (done < least_rounds || seconds_now() - begin < seconds) {
+    workload_fill(w, done);
+    double start = seconds_now();
+    actscope_status status = actscope_plan_enqueue(plan, w->tensors, w->layers, NULL);
+    if (!status) status = actscope_plan_wait(plan);
+    if (status) {
+      complain("round %llu: %s", (unsigned long long)done, actscope_last_error());
+      return exit_status_of(status);
+    }
+    double took = seconds_now() - start;
+    actscope_memory m;
+    actscope_memory_usage(0, &m);
+    uint64_t now = m.resident_bytes;
+    if (took < best) best = took;
+    if (now > peak) peak = now;
+    if (++done == 2) first = now, device = m.device_held_bytes; /* the first round touches every page there is to touch */
+    if (done == shown) {
+      printf("%8llu %10.3f %8.1f MiB %8.1f MiB %8.1f MiB\n", (unsigned long long)done, took, mib((double)now),
+             mib((double)now - (double)before), mib((double)m.device_held_bytes));
+      fflush(stdout);
+      shown *= 2;
+    }
+    if (now > before + budget + SLACK || m.device_held_peak_bytes > budget) {
+      complain("the cap of %.1f MiB is exceeded: %.1f MiB beside the input, %.1f MiB on the device", mib((double)budget),
+               mib((double)now - (double)before), mib((double)m.device_held_peak_bytes));
+      return EXIT_MEMORY_CAP;
+    }
+    if (first && (now > first + (1 << 20) || m.device_held_bytes > device)) {
+      complain("memory grows: %.1f MiB after round 2, %.1f MiB after round %llu", mib((double)first), mib((double)now),
+               (unsigned long long)done);
+      return EXIT_MEMORY_CAP;
+    }
+  }
+  printf("\n%llu rounds, best %.3f s; most resident %.1f MiB, %.1f MiB beside the input; no growth\n", (unsigned long long)done,
+         best, mib((double)peak), mib((double)peak - (double)before));
+  return fflush(stdout) ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
+}
+
+static int stress(struct workload *w, const actscope_options *o, uint64_t seconds, uint64_t least_rounds) {
+  if (workload_make(w)) {
+    complain("out of memory for the input");
+    return EXIT_MEMORY_CAP;
+  }
+  workload_fill(w, 0);
+  actscope_memory m;
+  actscope_memory_usage(0, &m);
+  actscope_plan *plan;
+  actscope_status status = actscope_plan_create(&plan, w->list, w->layers, o);
+  if (status) {
+    complain("%s", actscope_last_error());
+    return exit_status_of(status);
+  }
+  char device[256];
+  size_t workspace = 0;
+  actscope_plan_workspace(plan, &workspace, NULL);
+  describe_device(actscope_plan_device(plan), o->device_index, o->threads, device, sizeof device);
+  printf("%llu layers on %s; cap %.1f MiB, workspace %.1f MiB\n\n", (unsigned long long)w->layers, device,
+         mib((double)o->memory_budget), mib((double)workspace));
+  int result = rounds(w, plan, o->memory_budget, (double)seconds, least_rounds, m.resident_bytes);
+  actscope_plan_destroy(plan);
+  return result;
 }
 
 int command_stress(int argc, char **argv) {
   struct arguments a = {argc, argv, 1, NULL, NULL};
+  struct workload w = {0};
   actscope_options o;
-  uint64_t layers = 24, seconds = 10, number;
+  uint64_t seconds = 10, least_rounds = 3, number;
   actscope_options_init(&o);
+  w.layers = 24;
+  parse_shapes("--shapes", "128x512x4x4,128x1024", &w);
   while (a.next < argc) {
     const char *value;
     if (arguments_take(&a, "--help", "-h")) {
       help();
       return EXIT_ALL_ANALYSED;
     } else if (arguments_take(&a, "--layers", NULL)) {
-      if (!(value = arguments_value(&a)) || parse_count(a.option, value, 1, 1 << 20, &layers)) return EXIT_USAGE;
+      if (!(value = arguments_value(&a)) || parse_count(a.option, value, 1, 1 << 20, &w.layers)) return EXIT_USAGE;
+    } else if (arguments_take(&a, "--shapes", NULL)) {
+      if (!(value = arguments_value(&a)) || parse_shapes(a.option, value, &w)) return EXIT_USAGE;
     } else if (arguments_take(&a, "--memory", NULL)) {
       if (!(value = arguments_value(&a)) || parse_size(a.option, value, &o.memory_budget)) return EXIT_USAGE;
     } else if (arguments_take(&a, "--device", NULL)) {
       if (!(value = arguments_value(&a)) || parse_device(a.option, value, &o)) return EXIT_USAGE;
     } else if (arguments_take(&a, "--seconds", NULL)) {
       if (!(value = arguments_value(&a)) || parse_count(a.option, value, 0, 1000000, &seconds)) return EXIT_USAGE;
+    } else if (arguments_take(&a, "--rounds", NULL)) {
+      if (!(value = arguments_value(&a)) || parse_count(a.option, value, 1, 1000000, &least_rounds)) return EXIT_USAGE;
     } else if (arguments_take(&a, "--threads", NULL)) {
       if (!(value = arguments_value(&a)) || parse_count(a.option, value, 1, 4096, &number)) return EXIT_USAGE;
       o.threads = (int32_t)number;
@@ -70,81 +212,7 @@ int command_stress(int argc, char **argv) {
       return EXIT_USAGE;
     }
   }
-  static const int64_t wide[] = {128, 512, 4, 4}, narrow[] = {128, 1024};
-  actscope_layer *list = calloc(layers, sizeof *list);
-  actscope_tensor *tensors = calloc(layers, sizeof *tensors);
-  float *wide_data = malloc(128 * 8192 * sizeof(float)), *narrow_data = malloc(128 * 1024 * sizeof(float));
-  actscope_plan *plan = NULL;
-  int result = EXIT_ALL_ANALYSED;
-  if (!list || !tensors || !wide_data || !narrow_data) {
-    complain("out of memory for the input");
-    result = EXIT_MEMORY_CAP;
-    goto done;
-  }
-  for (uint64_t i = 0; i < layers; ++i) {
-    int is_wide = i < (layers + 1) / 2;
-    list[i] = (actscope_layer){NULL, ACTSCOPE_FLOAT32, is_wide ? 4 : 2, is_wide ? wide : narrow};
-    tensors[i] = (actscope_tensor){is_wide ? wide_data : narrow_data, ACTSCOPE_FLOAT32, list[i].ndim, list[i].shape, NULL};
-  }
-  fill(wide_data, 128, 8192, 0);
-  fill(narrow_data, 128, 1024, 0);
-  uint64_t before = resident_now();
-  actscope_status status = actscope_plan_create(&plan, list, layers, &o);
-  if (status) {
-    complain("%s", actscope_last_error());
-    result = exit_status_of(status);
-    goto done;
-  }
-  char device[256];
-  size_t workspace = 0;
-  actscope_plan_workspace(plan, &workspace, NULL);
-  describe_device(actscope_plan_device(plan), o.device_index, o.threads, device, sizeof device);
-  printf("%llu layers on %s; cap %.1f MiB, workspace %.1f MiB\n\n%8s %10s %12s %12s\n", (unsigned long long)layers, device,
-         (double)o.memory_budget / 1048576, (double)workspace / 1048576, "round", "seconds", "resident", "beside input");
-  double begin = seconds_now(), best = INFINITY;
-  uint64_t first = 0, peak = 0, rounds = 0, shown = 1;
-  while (rounds < 3 || seconds_now() - begin < (double)seconds) {
-    fill(wide_data, 128, 8192, rounds);
-    fill(narrow_data, 128, 1024, rounds);
-    double start = seconds_now();
-    status = actscope_plan_enqueue(plan, tensors, layers, NULL);
-    if (!status) status = actscope_plan_wait(plan);
-    if (status) {
-      complain("round %llu: %s", (unsigned long long)rounds, actscope_last_error());
-      result = exit_status_of(status);
-      goto done;
-    }
-    double took = seconds_now() - start;
-    uint64_t now = resident_now();
-    if (took < best) best = took;
-    if (now > peak) peak = now;
-    if (++rounds == 2) first = now; /* the first round touches every page there is to touch */
-    if (rounds == shown) {
-      printf("%8llu %10.3f %8.1f MiB %8.1f MiB\n", (unsigned long long)rounds, took, (double)now / 1048576,
-             ((double)now - (double)before) / 1048576);
-      fflush(stdout);
-      shown *= 2;
-    }
-    if (now > before + o.memory_budget + SLACK) {
-      complain("the cap of %.1f MiB is exceeded: %.1f MiB beside the input", (double)o.memory_budget / 1048576,
-               (double)(now - before) / 1048576);
-      result = EXIT_MEMORY_CAP;
-    }
-    if (first && now > first + (1 << 20)) {
-      complain("memory grows: %.1f MiB after round 2, %.1f MiB after round %llu", (double)first / 1048576,
-               (double)now / 1048576, (unsigned long long)rounds);
-      result = EXIT_MEMORY_CAP;
-    }
-    if (result) goto done;
-  }
-  printf("\n%llu rounds, best %.3f s; most resident %.1f MiB, %.1f MiB beside the input; no growth\n",
-         (unsigned long long)rounds, best, (double)peak / 1048576, ((double)peak - (double)before) / 1048576);
-  if (fflush(stdout)) result = EXIT_OUTPUT;
-done:
-  actscope_plan_destroy(plan);
-  free(list);
-  free(tensors);
-  free(wide_data);
-  free(narrow_data);
+  int result = stress(&w, &o, seconds, least_rounds);
+  workload_free(&w);
   return result;
 }

@@ -1,7 +1,7 @@
 /* backend.c - the plan on the CPU: which stages measure a layer, in which part of the workspace, and which layers run
  * beside each other.
  *
- * Workspace  What windows keep of all layers (window.h), then scratch. Of a layer's scratch the profile and similarity stages have all;
+ * Workspace  What windows keep of all layers (window.h), then scratch. A layer's profile and similarity stages have all of it;
  *            then the feature states (32 B a feature) lie at its start and the column, pair and Gram stages share the
  *            rest, one after the other.
  * Threads    Large layers run one after the other, with all threads. Small ones, in which threads would wait for each

@@ -167,6 +167,10 @@ static void add_head(builder *b, cJSON *item, const report_document *document) {
   cJSON *memory = cJSON_CreateObject();
   add(b, memory, "budget_bytes", count(document->budget_bytes));
   add(b, memory, "workspace_bytes", count(document->workspace_bytes));
+  add(b, memory, "held_peak_bytes", count(document->memory.held_peak_bytes));
+  add(b, memory, "resident_bytes", count(document->memory.resident_bytes));
+  add(b, memory, "resident_peak_bytes", count(document->memory.resident_peak_bytes));
+  add(b, memory, "device_held_peak_bytes", count(document->memory.device_held_peak_bytes));
   add(b, item, "memory", memory);
   add(b, item, "seconds", real(document->seconds));
 }

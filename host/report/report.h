@@ -39,6 +39,7 @@ typedef struct report_document {
   const char *device;      /* "AMD EPYC, 2 threads, avx512" */
   actscope_options options;
   uint64_t budget_bytes, workspace_bytes;
+  actscope_memory memory;  /* at the end of the analysis; 0 where unknown */
   double seconds;          /* wall time of the analysis, reading included */
   size_t count;
   report_layer *layers;

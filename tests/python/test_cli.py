@@ -705,10 +705,78 @@ class Memory(Program):
         self.assertEqual(a["profile"]["quantiles"], b["profile"]["quantiles"])
         self.assertLess(resident, x.nbytes + smallest + 24 * MIB)
 
+    def test_memory_fields(self):
+        self.save("x.npy", np.random.default_rng(2).standard_normal((64, 500)).astype(np.float32))
+        memory = self.report("x.npy")[0]["memory"]
+        self.assertLessEqual(memory["workspace_bytes"], memory["held_peak_bytes"])
+        self.assertLessEqual(memory["held_peak_bytes"], memory["budget_bytes"])
+        self.assertLess(memory["held_peak_bytes"], memory["resident_peak_bytes"])
+        self.assertLessEqual(memory["resident_bytes"], memory["resident_peak_bytes"])
+        self.assertIn("resident", self.run_program("report", "-v", "x.npy").stderr)
+
     def test_stress(self):
-        done = self.run_program("stress", "--layers", 2, "--seconds", 1)
+        done = self.run_program("stress", "--layers", 2, "--seconds", 0, "--rounds", 4, "--memory", "32MiB")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue(done.stdout)
+        self.assertRegex(done.stdout.decode(), r"4 rounds, best .* no growth")
+        done = self.run_program("stress", "--layers", 3, "--shapes", "16x4x3x3,8x10", "--seconds", 0, "--rounds", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"3 layers", done.stdout)
+        for words in (("--shapes", "16"), ("--shapes", "16x0"), ("--shapes", "4x4,"), ("--shapes", "axb"), ("--rounds", "0")):
+            self.assertEqual(self.run_program("stress", *words).returncode, 1, words)
+        done = self.run_program("stress", "--memory", "256KiB")
+        self.assertEqual(done.returncode, 3)
+        smallest = re.search(r"smallest that would is (\d+) bytes", done.stderr)
+        self.assertTrue(smallest, done.stderr)
+        self.assertEqual(self.run_program("stress", "--layers", 24, "--seconds", 0, "--rounds", 1, "--memory", smallest.group(1)).returncode, 0)
+
+
+class Plan(Program):
+    """`actscope plan`: what would be done, without doing it."""
+
+    def plan(self, *words, status=0):
+        done = self.run_program("plan", "--format", "json", *words)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_says_what_report_does(self):
+        g = np.random.default_rng(4)
+        np.savez(self.path("n.npz"), a=g.standard_normal((40, 300)).astype(np.float32), b=g.standard_normal((40, 20)).astype(np.float16))
+        plan, report = self.plan("n.npz"), self.report("n.npz")[0]
+        self.assertEqual(plan["memory"]["workspace_bytes"], report["memory"]["workspace_bytes"])
+        for p, r in zip(plan["layers"], report["layers"]):
+            self.assertEqual((p["name"], p["correlation"], p["distinct"], p["pairs"]),
+                             (r["name"], r["correlation"]["method"], r["distinct"]["method"], r["correlation"]["pairs_total"]))
+            self.assertGreater(p["modelled_seconds"], 0)
+        self.assertGreaterEqual(plan["modelled_seconds"], sum(p["modelled_seconds"] for p in plan["layers"]) * 0.999)
+
+    def test_smallest_cap(self):
+        self.save("x.npy", np.ones((128, 3000), np.float32))
+        least = self.plan("x.npy")["memory"]["least_budget_bytes"]
+        self.assertEqual(self.plan("--memory", str(least), "x.npy")["memory"]["least_budget_bytes"], least)
+        self.assertEqual(self.run_program("plan", "--memory", str(least - 1), "x.npy").returncode, 3)
+        self.assertEqual(self.run_program("report", "--memory", str(least), "x.npy").returncode, 0)
+        self.assertEqual(self.run_program("report", "--memory", str(least - 1), "x.npy").returncode, 3)
+
+    def test_time_budget(self):
+        self.save("x.npy", np.random.default_rng(1).standard_normal((128, 2000)).astype(np.float32))
+        self.assertEqual(self.plan("x.npy")["layers"][0]["correlation"], "exact")
+        layer = self.plan("--time-budget", "1e-6", "--pairs", 5000, "x.npy")["layers"][0]
+        self.assertEqual((layer["correlation"], layer["pairs"]), ("sampled", 5000))
+        self.assertIn("time budget", layer["reason"])
+        got = self.report("--time-budget", "1e-6", "--pairs", 5000, "x.npy")[0]["layers"][0]
+        self.assertEqual((got["correlation"]["method"], got["correlation"]["pairs"]), ("sampled", 5000))
+        self.assertEqual(self.run_program("plan", "--time-budget", "soon", "x.npy").returncode, 1)
+
+    def test_table_and_errors(self):
+        self.save("x.npy", np.ones((5, 4), np.float32))
+        done = self.run_program("plan", "x.npy", "missing.npy")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("missing.npy", done.stderr)
+        header, row = done.stdout.decode().splitlines()[-2:]
+        self.assertEqual(header.index("why"), row.index("exact: "))
+        self.assertEqual(self.run_program("plan", "--format", "csv", "x.npy").returncode, 1)
+        self.assertEqual(self.run_program("plan").returncode, 1)
+        self.assertIn(b"plan", self.run_program("plan", "--help").stdout)
 
 
 if __name__ == "__main__":

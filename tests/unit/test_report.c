@@ -59,7 +59,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cJSON *root = render_json(document);
   cr_expect_str_eq(keys(root), "schema version backend device options memory seconds layers network");
   cr_expect_str_eq(at(root, "schema")->valuestring, "actscope-report/1");
-  cr_expect_str_eq(keys(at(root, "memory")), "budget_bytes workspace_bytes");
+  cr_expect_str_eq(keys(at(root, "memory")), "budget_bytes workspace_bytes held_peak_bytes resident_bytes resident_peak_bytes device_held_peak_bytes");
   cr_expect_str_eq(
       keys(at(root, "options")),
       "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor");

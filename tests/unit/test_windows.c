@@ -49,7 +49,7 @@ static void check_window(const struct cut *c, const actscope_layer_report *got, 
   compare_array(&q, "quantiles", got->profile.quantiles, whole->profile.quantiles, ACTSCOPE_QUANTILE_COUNT, 0, 0);
   compare_bytes(&q, "distinct", &got->distinct, &whole->distinct, sizeof got->distinct);
   compare_health(&q, &got->health, &whole->health);
-  double abs = 0, square = 0, participation = 0, effective = 0, largest = 0;
+  double abs = 0, square = 0, participation = 0, effective = 0, largest = 0, cosine = 0;
   uint64_t pairs = 0, bins[ACTSCOPE_PAIR_BINS] = {0};
   for (int k = 0; k < steps; ++k) {
     const actscope_correlation *r = &step[k].correlation;
@@ -57,6 +57,7 @@ static void check_window(const struct cut *c, const actscope_layer_report *got, 
     if (r->max_abs > largest) largest = r->max_abs;
     for (int b = 0; b < ACTSCOPE_PAIR_BINS; ++b) bins[b] += r->histogram[b];
     participation += step[k].rank.participation_ratio / steps, effective += step[k].rank.effective_rank / steps;
+    cosine += step[k].similarity.mean_cosine / steps;
   }
   compare_count(&q, "pairs", got->correlation.pairs, pairs);
   compare_count(&q, "pairs_total", got->correlation.pairs_total, pairs);
@@ -67,6 +68,7 @@ static void check_window(const struct cut *c, const actscope_layer_report *got, 
   compare_value(&q, "noise_floor", got->correlation.noise_floor, step[0].correlation.noise_floor, 0, 0);
   compare_value(&q, "participation_ratio", got->rank.participation_ratio, participation, 0, 1e-12);
   compare_value(&q, "effective_rank", got->rank.effective_rank, effective, 0, 1e-12);
+  compare_value(&q, "mean_cosine", got->similarity.mean_cosine, cosine, 0, 1e-12);
   CHECK(q);
 }
 
