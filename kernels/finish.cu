@@ -210,6 +210,7 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
   const struct cuda_features f = *layer.features_out;
   const uint64_t total = pairs_total(f.valid);
   r.health.constant = f.constant, r.health.nonfinite = f.nonfinite, r.health.dead = f.dead;
+  if (f.nonfinite) r.nonfinite = 1;
   r.health.active_fraction = layer.features > 0 ? 1 - (double)f.dead / (double)layer.features : core_nan();
   double frobenius = layer.frobenius_square && f.valid > 0 ? *layer.frobenius_square : core_nan();
   if (layer.correlation != ACTSCOPE_CORRELATION_GRAM && layer.pairs) {
@@ -267,12 +268,10 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsig
     } else if (distinct && tid == 0) {
       distinct_finish_exact(narrow ? values : *layer.distinct_count, layer.elements, &r.distinct);
     }
-    if (tid == 0 && (m.nan || m.positive_inf || m.negative_inf)) {
-      r.nonfinite = 1;
-      atomicMin(first_bad, (unsigned long long)(t.first_layer + blockIdx.x));
-    }
+    if (tid == 0 && (m.nan || m.positive_inf || m.negative_inf)) r.nonfinite = 1;
   }
   if (tid == 0 && layer.features_out) finish_features(layer, r);
+  if (tid == 0 && r.nonfinite) atomicMin(first_bad, (unsigned long long)(t.first_layer + blockIdx.x));
   __syncthreads();
 
   uint32_t *to = reinterpret_cast<uint32_t *>(layer.report);
