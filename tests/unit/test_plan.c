@@ -224,6 +224,7 @@ static const struct budget_case budget_cases[] = {
     {"sampled", ACTSCOPE_FLOAT32, 130, 517, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION_SAMPLED, ACTSCOPE_DISTINCT_AUTO},
     {"gram", ACTSCOPE_FLOAT32, 130, 517, ACTSCOPE_CORRELATION, ACTSCOPE_CORRELATION_GRAM, ACTSCOPE_DISTINCT_AUTO},
     {"rank", ACTSCOPE_FLOAT32, 60, 300, ACTSCOPE_RANK, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
+    {"similarity", ACTSCOPE_FLOAT16, 300, 900, ACTSCOPE_SIMILARITY, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
     {"one", ACTSCOPE_FLOAT32, 1, 1, ACTSCOPE_ALL, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO},
     {"empty", ACTSCOPE_FLOAT32, 0, 9, ACTSCOPE_ALL, ACTSCOPE_CORRELATION_AUTO, ACTSCOPE_DISTINCT_AUTO}};
 
@@ -281,6 +282,7 @@ Test(plan, the_budget_is_hard) {
       if (b->statistics & ACTSCOPE_PROFILE) compare_profile(&c, &r.profile, &full.profile, b->dtype, b->statistics);
       compare_bytes(&c, "distinct", &r.distinct, &full.distinct, sizeof r.distinct);
       compare_bytes(&c, "health", &r.health, &full.health, sizeof r.health);
+      compare_bytes(&c, "similarity", &r.similarity, &full.similarity, sizeof r.similarity);
       compare_count(&c, "pairs", r.correlation.pairs, full.correlation.pairs);
       compare_count(&c, "valid", r.correlation.valid_features, full.correlation.valid_features);
       compare_value(&c, "mean |r|", r.correlation.mean_abs, full.correlation.mean_abs, 1e-6, 0);
