@@ -1,0 +1,201 @@
+"""Plans for the tensors that a monitor meets: one for each place, shape and element type, made when it is first met.
+
+On the CPU a tensor is measured when `measure` returns. On a GPU the work is put on the current stream, behind what made the
+tensor and before anything that may reuse its memory, and the report is fetched later; nothing waits.
+
+Memory: the plans of a device and a stream work one after the other and share one workspace, which grows to the largest
+need; where windows of several passes keep their states in the workspace, each plan has its own. All of it together stays
+below the monitor's cap.
+"""
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from .. import _arrays, _options, _plan
+from .._errors import BudgetTooSmallError, make
+from .._library import Layer, LayerReport, Tensor, check, header, library
+
+HAS_WINDOWS = "window" in {member.name for member in header.members["actscope_options"]}
+_HAS_ROLES = "role" in {member.name for member in header.members["actscope_layer"]}
+_ALIGNMENT = 256
+_PLAN_BYTES = 3 * ctypes.sizeof(LayerReport) + 4096  # a plan of one layer without its workspace, rounded up
+
+
+class Place(NamedTuple):
+    """Where a tensor comes from: the module's name, with [i] for one of several outputs and #k for its k-th call in a
+    pass; "activation" or "gradient"."""
+
+    name: str
+    kind: str
+
+
+class Probe:
+    """One plan of one layer."""
+
+    __slots__ = ("handle", "place", "shape", "tensor", "_axes", "_strides", "on_gpu", "step", "busy", "workspace_bytes")
+
+    def __init__(self, place: Place, dtype: int, shape: Sequence[int], options: Any, on_gpu: bool) -> None:
+        self.place, self.shape, self.on_gpu = place, tuple(shape), on_gpu
+        n = len(self.shape)
+        self._axes = (ctypes.c_int64 * max(n, 1))(*self.shape)
+        self._strides = (ctypes.c_int64 * max(n, 1))()
+        self.tensor = Tensor(None, dtype, n, self._axes, self._strides)
+        self.step = -1  # that it was last used in
+        self.busy = False  # enqueued on a GPU and not fetched yet
+        name = f"{place.name} ({place.kind})" if place.kind != "activation" else place.name
+        layer = Layer(name=name.encode(), dtype=dtype, ndim=n, shape=self._axes)
+        if _HAS_ROLES:
+            layer.role = header.constants["ACTSCOPE_ROLE_" + place.kind.upper()]
+        self.handle = ctypes.c_void_p()
+        check(library.actscope_plan_create(ctypes.byref(self.handle), ctypes.byref(layer), 1, ctypes.byref(options)))
+        size = ctypes.c_size_t()
+        check(library.actscope_plan_workspace(self.handle, ctypes.byref(size), None))
+        self.workspace_bytes = size.value
+
+    def enqueue(self, address: int, strides: Sequence[int], stream: int) -> None:
+        self.tensor.data = address or None
+        self._strides[:len(strides)] = strides
+        check(library.actscope_plan_enqueue_layer(self.handle, 0, ctypes.byref(self.tensor), stream))
+
+    def finished(self) -> bool:
+        """Never waits."""
+        status = library.actscope_plan_poll(self.handle)
+        if status == _plan.NOT_READY:
+            return False
+        check(status)
+        return True
+
+    def wait(self) -> None:
+        check(library.actscope_plan_wait(self.handle))
+
+    def report(self) -> Any:
+        report = LayerReport()
+        check(library.actscope_plan_report(self.handle, 0, ctypes.byref(report)))
+        return report
+
+    def close(self) -> None:
+        library.actscope_plan_destroy(self.handle)
+        self.handle = ctypes.c_void_p()
+
+
+class Probes:
+    """The plans of a monitor. `expected` is how many places there will be, to divide the memory where it is not shared."""
+
+    def __init__(self, options: Dict[str, Any], memory: int, passes: int, expected: int, features: str) -> None:
+        self._given = {k: v for k, v in options.items() if k not in ("device", "memory")}
+        if passes > 1 and HAS_WINDOWS:
+            self._given["window"] = passes
+        self._shared = "window" not in self._given
+        self._memory, self._expected, self._features = memory, max(expected, 1), features
+        self._known: "OrderedDict[Any, Probe]" = OrderedDict()
+        self._workspaces: Dict[Any, Tuple[Any, int, int]] = {}  # by device and stream: what owns it, address, bytes
+        self._bound: Dict[int, Any] = {}
+        _options.build(self._given)  # a wrong option is an error now
+
+    def measure(self, place: Place, tensor: torch.Tensor, step: int) -> Optional[Probe]:
+        """Measures a tensor; None when the device has not finished this place's last measurement."""
+        code = _code(tensor)
+        shape, strides, channels = self._axes(tensor)
+        device = tensor.device
+        on_gpu = device.type != "cpu"
+        stream = torch.cuda.current_stream(device).cuda_stream if on_gpu else 0
+        key = (place, code, shape, channels, device, stream)
+        probe = self._known.get(key)
+        if probe is None:
+            probe = self._make(key, place, code, shape, channels, device, stream)
+        elif probe.busy and probe.step != step:
+            if not probe.finished():
+                return None
+            probe.busy = False
+        self._known.move_to_end(key)
+        if not self._shared and probe.step != step:
+            library.actscope_plan_reset(probe.handle)  # passes that an earlier step left over
+        probe.enqueue(tensor.data_ptr(), strides, stream)
+        probe.step, probe.busy = step, on_gpu
+        return probe
+
+    def _axes(self, tensor: torch.Tensor) -> Tuple[Tuple[int, ...], Tuple[int, ...], bool]:
+        shape, strides = tuple(tensor.shape), tensor.stride()
+        if self._features == "flatten" or len(shape) < 2:
+            return shape, strides, False
+        if self._features == "last":  # to axis 1, where the library looks for them; strides are free
+            shape, strides = (shape[0], shape[-1], *shape[1:-1]), (strides[0], strides[-1], *strides[1:-1])
+        return shape, strides, True
+
+    # ---- Making plans, inside the cap ----------------------------------------------------------------------------------
+    def _make(self, key: Any, place: Place, code: int, shape: Sequence[int], channels: bool, device: torch.device, stream: int) -> Probe:
+        where = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
+        given = {**self._given, "channels": channels, "device": where}
+        if self._shared:
+            plans = self._memory // 8  # for the plans themselves; the rest is the workspace's
+            while self._known and (len(self._known) + 1) * _PLAN_BYTES > plans:
+                self._forget_oldest()
+            others = sum(size for at, (_, _, size) in self._workspaces.items() if at != (device, stream))
+            probe = Probe(place, code, shape, _options.build({**given, "memory": max(self._memory - plans - others, 0)}), where != "cpu")
+            self._lend(probe, device, stream)
+        else:
+            held = sum(p.workspace_bytes + _PLAN_BYTES for p in self._known.values())
+            left = max(self._memory - held, 0)
+            share = min(self._memory // self._expected, left)
+            try:
+                probe = Probe(place, code, shape, _options.build({**given, "memory": share}), where != "cpu")
+            except BudgetTooSmallError:
+                probe = Probe(place, code, shape, _options.build({**given, "memory": left}), where != "cpu")
+        self._known[key] = probe
+        self._bound[id(probe)] = (device, stream)
+        return probe
+
+    def _lend(self, probe: Probe, device: torch.device, stream: int) -> None:
+        """Binds the workspace that this device and stream share, larger if it must be."""
+        at = (device, stream)
+        owner, address, size = self._workspaces.get(at, (None, 0, 0))
+        if probe.workspace_bytes > size:
+            size = probe.workspace_bytes
+            # Of PyTorch's allocator: the old one is reused only behind the work on this stream that still needs it.
+            owner = torch.empty(size + _ALIGNMENT, dtype=torch.uint8, device=device)
+            address = -(-owner.data_ptr() // _ALIGNMENT) * _ALIGNMENT
+            self._workspaces[at] = (owner, address, size)
+            for other in self._known.values():
+                if self._bound[id(other)] == at:
+                    check(library.actscope_plan_bind(other.handle, address, size))
+        if address:
+            check(library.actscope_plan_bind(probe.handle, address, size))
+
+    def _forget_oldest(self) -> None:
+        _, probe = self._known.popitem(last=False)
+        del self._bound[id(probe)]
+        probe.close()
+
+    def workspace_bytes(self) -> int:
+        """What is held now, plans included."""
+        plans = len(self._known) * _PLAN_BYTES
+        return plans + (sum(size for _, _, size in self._workspaces.values()) if self._shared else
+                        sum(p.workspace_bytes for p in self._known.values()))
+
+    def close(self) -> None:
+        """Waits for what the device still does."""
+        for probe in self._known.values():
+            if probe.busy:
+                library.actscope_plan_wait(probe.handle)  # whatever came of it
+            probe.close()
+        self._known.clear()
+        self._bound.clear()
+        self._workspaces.clear()
+
+
+_codes: Dict[torch.dtype, int] = {}
+
+
+def _code(tensor: torch.Tensor) -> int:
+    """The library's number of the element type. The first tensor of a type is looked at closely."""
+    if tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda"):
+        code = _codes.get(tensor.dtype)
+        if code is not None:
+            return code
+    code = _arrays.view_torch(tensor).dtype  # raises what is wrong with it
+    _codes[tensor.dtype] = code
+    return code
