@@ -10,7 +10,7 @@ from ._analyse import report
 from ._errors import (BudgetTooSmallError, DeviceError, Error, InputError, InternalError, InvalidArgumentError, NoDeviceError,
                       NotReadyError, OutOfMemoryError, UnsupportedError, WorkspaceTooSmallError)
 from ._plan import Plan, minimum_budget
-from ._report import devices
+from ._report import devices, memory_usage
 
 __version__: str = _library.library.actscope_version().decode()
 
@@ -20,6 +20,6 @@ def no_gpu_reason() -> str:
     return str(_library.library.actscope_no_gpu_reason().decode())
 
 
-__all__ = ["report", "Plan", "minimum_budget", "devices", "no_gpu_reason", "Error", "InvalidArgumentError", "UnsupportedError",
+__all__ = ["report", "Plan", "minimum_budget", "devices", "memory_usage", "no_gpu_reason", "Error", "InvalidArgumentError", "UnsupportedError",
            "OutOfMemoryError", "BudgetTooSmallError", "WorkspaceTooSmallError", "NotReadyError", "NoDeviceError",
            "DeviceError", "InternalError", "InputError"]

@@ -13,6 +13,7 @@ from ._library import library
 from ._plan import Plan
 
 SCHEMA = "actscope-report/1"
+_MEMORY = ("held_peak_bytes", "resident_bytes", "resident_peak_bytes", "device_held_peak_bytes")
 Path = Union[str, "os.PathLike[str]"]
 
 
@@ -53,13 +54,14 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         for i, (name, v) in enumerate(views):
             reports.append(plan.raw_report(i))
             layers.append(_report.layer(reports[-1], name, None, v.shape))
+        usage = {name: size for name, size in _report.memory_usage(o.device_index).items() if name in _MEMORY}
     return {
         "schema": SCHEMA,
         "version": library.actscope_version().decode(),
         "backend": backend,
         "device": _report.describe_device(backend, o.device_index, o.threads),
         "options": _options.described(o),
-        "memory": {"budget_bytes": o.memory_budget, "workspace_bytes": workspace},
+        "memory": {"budget_bytes": o.memory_budget, "workspace_bytes": workspace, **usage},
         "seconds": time.monotonic() - started,
         "layers": layers,
         "network": _report.network(reports, layers),

@@ -66,6 +66,7 @@ Layer = header.structs["actscope_layer"]
 Options = header.structs["actscope_options"]
 LayerReport = header.structs["actscope_layer_report"]
 Bottleneck = header.structs["actscope_bottleneck"]
+Memory = header.structs["actscope_memory"]
 DeviceInfo = header.structs["actscope_device_info"]
 LogFunction = header.callbacks["actscope_log_function"]
 

@@ -8,8 +8,9 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 from ._errors import InvalidArgumentError
 from ._library import LogFunction, Options, enum_names, header, library
 
-STATISTICS = {name: header.constants["ACTSCOPE_" + name.upper()]
-              for name in ("profile", "distinct", "health", "correlation", "rank")}
+# The sections of a report, and the bits that ask for them.
+STATISTICS = {member.name: header.constants["ACTSCOPE_" + member.name.upper()]
+              for member in header.members["actscope_layer_report"] if member.type in header.members}
 METHODS = {"correlation": "actscope_correlation_method", "distinct": "actscope_distinct_method"}
 # What the structure takes as a number under the name it has on the command line.
 _OWN = ("device", "memory", "statistics", "precision", "log", "log_level", *METHODS)

@@ -6,7 +6,7 @@ import math
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ._arrays import DTYPE_NAMES
-from ._library import Bottleneck, DeviceInfo, LayerReport, check, enum_names, header, library
+from ._library import Bottleneck, DeviceInfo, LayerReport, Memory, check, enum_names, header, library
 from ._options import STATISTICS
 
 _QUANTILES = [f"{v:.15g}" for v in header.arrays["actscope_quantile_levels"].in_dll(library, "actscope_quantile_levels")]
@@ -43,7 +43,7 @@ def _reader(section: str, member: Any) -> Callable[[Any], Any]:
 SECTIONS: List[Tuple[str, int, List[Tuple[str, Callable[[Any], Any]]]]] = [
     (member.name, STATISTICS[member.name],
      [(inner.name, _reader(member.name, inner)) for inner in header.members[member.type]])
-    for member in header.members["actscope_layer_report"] if member.type in header.members and member.name in STATISTICS
+    for member in header.members["actscope_layer_report"] if member.type in header.members
 ]
 
 
@@ -103,6 +103,15 @@ def devices() -> List[Dict[str, Any]]:
     return [{"backend": kinds[d.device], "index": d.index, "name": d.name.decode(errors="replace"),
              "code": d.backend.decode(errors="replace"), "units": d.units, "memory_bytes": d.memory_bytes}
             for d in array[:min(count.value, capacity)]]
+
+
+def memory_usage(index: int = 0) -> Dict[str, int]:
+    """Bytes: held_bytes and held_peak_bytes by this library in host memory, resident_bytes and resident_peak_bytes by the
+    process, and the same of GPUs (device_held_bytes, ..., of device `index` device_used_bytes and device_total_bytes).
+    What the system does not tell is 0."""
+    memory = Memory()
+    check(library.actscope_memory_usage(index, ctypes.byref(memory)))
+    return {name: getattr(memory, name) for name, _ in Memory._fields_}
 
 
 def describe_device(backend: str, index: int, threads: int) -> str:

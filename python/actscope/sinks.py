@@ -7,8 +7,8 @@ A record is a dictionary, one a measured step:
     time      seconds since 1970, when the step ended
     rank      of the process in a distributed run, else 0
     seconds   that the analysis took; None where layers share a device
-    layers    in the order of the calls: `kind` ("activation" or "gradient"), `order` (0, 1, ..) and the layer's fields of
-              `actscope report --format json`
+    layers    in the order of the calls: `kind` ("activation" or "gradient"), `order` (0, 1, ..), `passes` (forward passes
+              that the numbers cover) and the layer's fields of `actscope report --format json`
     alarm     None, or the first layer with a NaN or an infinity: layer, kind, order, nan, inf
     warnings  what went wrong while measuring, as text
 

@@ -17,7 +17,7 @@ from .._errors import InvalidArgumentError, UnsupportedError
 from .._library import header
 from .._writer import Writer
 from . import _compiled
-from ._probes import HAS_WINDOWS, Place, Probe, Probes
+from ._probes import Place, Probe, Probes
 
 _NONFINITE = header.constants["ACTSCOPE_WARN_NONFINITE"]
 Patterns = Optional[Union[str, Iterable[str]]]
@@ -411,7 +411,7 @@ def _record(head: Dict[str, Any], entries: Sequence[Entry]) -> Dict[str, Any]:
     for entry in entries:
         layer = _report.layer(entry.report, entry.place.name, None, entry.shape)
         del layer["source"]
-        layers.append({"kind": entry.place.kind, "order": entry.order, **layer})
+        layers.append({"kind": entry.place.kind, "order": entry.order, "passes": entry.report.steps, **layer})
     seconds = math.fsum(layer["seconds"] or 0 for layer in layers)
     known = all(layer["seconds"] is not None for layer in layers)
     alarm = head["alarm"]._asdict() if head["alarm"] is not None else None

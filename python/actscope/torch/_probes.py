@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
 from .. import _arrays, _options, _plan
-from .._errors import BudgetTooSmallError, make
+from .._errors import BudgetTooSmallError
 from .._library import Layer, LayerReport, Tensor, check, header, library
 
-HAS_WINDOWS = "window" in {member.name for member in header.members["actscope_options"]}
-_HAS_ROLES = "role" in {member.name for member in header.members["actscope_layer"]}
 _ALIGNMENT = 256
 _PLAN_BYTES = 3 * ctypes.sizeof(LayerReport) + 4096  # a plan of one layer without its workspace, rounded up
 
@@ -47,9 +45,8 @@ class Probe:
         self.step = -1  # that it was last used in
         self.busy = False  # enqueued on a GPU and not fetched yet
         name = f"{place.name} ({place.kind})" if place.kind != "activation" else place.name
-        layer = Layer(name=name.encode(), dtype=dtype, ndim=n, shape=self._axes)
-        if _HAS_ROLES:
-            layer.role = header.constants["ACTSCOPE_ROLE_" + place.kind.upper()]
+        role = header.constants["ACTSCOPE_ROLE_" + place.kind.upper()]
+        layer = Layer(name=name.encode(), dtype=dtype, ndim=n, shape=self._axes, role=role)
         self.handle = ctypes.c_void_p()
         check(library.actscope_plan_create(ctypes.byref(self.handle), ctypes.byref(layer), 1, ctypes.byref(options)))
         size = ctypes.c_size_t()
@@ -87,9 +84,8 @@ class Probes:
 
     def __init__(self, options: Dict[str, Any], memory: int, passes: int, expected: int, features: str) -> None:
         self._given = {k: v for k, v in options.items() if k not in ("device", "memory")}
-        if passes > 1 and HAS_WINDOWS:
-            self._given["window"] = passes
-        self._shared = "window" not in self._given
+        self._given["window"] = passes
+        self._shared = passes == 1
         self._memory, self._expected, self._features = memory, max(expected, 1), features
         self._known: "OrderedDict[Any, Probe]" = OrderedDict()
         self._workspaces: Dict[Any, Tuple[Any, int, int]] = {}  # by device and stream: what owns it, address, bytes
