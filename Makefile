@@ -71,7 +71,6 @@ include mk/cuda.mk
 LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(KERNELS_O) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
 APP_O    := $(APP_C:%.c=$(B)/obj/%.o)
 CLI_O    := $(CLI_C:%.c=$(B)/obj/%.o)
-BENCH_O  := $(BENCH_C:%.c=$(B)/obj/%.o)
 
 .DEFAULT_GOAL := all
 .PHONY: all found help clean
@@ -119,13 +118,6 @@ $(B)/libactscope.so: $(B)/libactscope.so.$(VERSION)
 	$(Q)ln -sf libactscope.so.$(VERSION) $(B)/libactscope.so.$(SOVERSION) && ln -sf libactscope.so.$(VERSION) $@
 
 $(B)/actscope: $(CLI_O) $(APP_O) $(B)/libactscope.a
-	$(call say,LD,$@)
-	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
-
-# The benchmark checks its rows against the oracle of the tests.
-BENCH_REF_O := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c))
-$(B)/obj/bench/%.o: DEFS += $(DEPFLAGS) -Itests
-$(B)/actscope-bench: $(BENCH_O) $(BENCH_REF_O) $(B)/libactscope.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(IOLIBS) $(LIBS)
 

@@ -1,10 +1,14 @@
 /* bench.h - the benchmark: what a case is, what a row says, and where each part is.
  *
- *   main.c      options, the order of work, table and JSON
- *   cases.c     the list of cases; inputs; one measured call
- *   ceilings.c  what the machine can do: read bandwidth, FMA rate
- *   check.c     #wrong: each row's report held against the oracle (tests/reference)
- *   peer.c      a Python process beside ours that runs the NumPy way on the same data, sample by sample */
+ *   main.c        options and the order of work
+ *   cases.c       the one list of cases, for every device
+ *   input.c       a case's tensors, plan and workspace, on the host or on a GPU; one call of what is measured
+ *   measure.c     samples of ours and of the peers' in turn; medians, noise, why sampling stopped
+ *   ceilings.c    what the processor can do: read bandwidth, fp32 multiply-add rate
+ *   gpu.h         what the benchmark needs of a GPU: gpu.c (CUDA), no_gpu.c
+ *   peers.h       other ways to the same numbers: peers.c with peers.py (Python), native_peers.cu (CUB, cuBLAS)
+ *   check.c       #wrong: every number of a row's reports held against the oracle (tests/reference)
+ *   output.c      the table and the JSON */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -14,65 +18,126 @@
 #include "reference/data.h"
 #include "reference/reference.h"
 
-enum case_kind { CASE_PROFILE, CASE_DISTINCT, CASE_CORRELATION, CASE_NETWORK };
+/* ---- Cases ----------------------------------------------------------------------------------------------------------- */
+
+enum case_kind { CASE_PROFILE, CASE_DISTINCT, CASE_COLUMNS, CASE_CORRELATION, CASE_NETWORK };
+enum { ON_CPU = 1, ON_CUDA = 2, ON_BOTH = 3 };
 
 struct bench_case {
-  char name[64]; /* profile/f32/all/64MiB, correlation/exact/fp32/128x8192, 24-layer/direct, ... */
+  char name[80]; /* profile/f32/all/64MiB, correlation/exact/fp32/128x8192, 24-layer/direct, ... */
   enum case_kind kind;
+  unsigned devices;
   actscope_dtype dtype;
-  uint64_t samples, features;
+  size_t layers;
+  uint64_t samples, features; /* of each layer; a 24-layer network: of its wide ones */
+  int mixed;                  /* the 24-layer workload: the second half of the layers is narrow */
   uint32_t statistics, functionals;
   actscope_correlation_method method;
+  actscope_precision precision;
+  uint64_t pairs;   /* that SAMPLED looks at */
+  uint64_t block;   /* the input repeats a block of so many elements, so that the oracle need only look at one; 0: it does not */
   int contents;     /* enum data_kind; for DISTINCT enum data_floats */
-  const char *peer; /* function of peers.py, or NULL */
+  int misaligned;   /* 1: data begins one element past an aligned address */
+  int graph;        /* 1: recorded once, replayed */
+  const char *peer; /* the operation of peers.py and native_peers.cu; NULL: nobody else has it */
 };
 
-/* The list for the CPU; static storage. */
-const struct bench_case *bench_cases(size_t *count);
-/* The floating-point work of a case, 0 where bytes are what counts. */
+/* The cases of a device (ON_CPU or ON_CUDA), static storage. small: the same kinds at sizes that take milliseconds. */
+const struct bench_case *bench_cases(unsigned device, int small, size_t *count);
+/* "f32", "bf16", "f8e4m3", ... as in the cases' names. */
+const char *bench_dtype_name(actscope_dtype dtype);
+/* The floating-point operations that the case's result takes by its definition; 0 where bytes are what counts. */
 double bench_flops(const struct bench_case *c);
 
-/* Inputs, plan and workspace of a case while it is measured. */
+/* ---- Inputs ---------------------------------------------------------------------------------------------------------- */
+
+struct gpu;
+struct CUstream_st;
+
 struct bench_input {
   const struct bench_case *c;
-  size_t layers, copies, next; /* copies of the input rotate, so that no run finds its data in a cache */
-  actscope_tensor *tensors;    /* copies * layers */
-  actscope_layer *shapes;
-  void **memory;
-  size_t blocks;
-  uint64_t bytes; /* of one copy of all layers */
+  struct gpu *gpu;             /* NULL: the CPU */
+  size_t copies, next;         /* copies of the input rotate, so that no cold sample finds its data in a cache */
+  actscope_layer *shapes;      /* layers */
+  int64_t *extents;
+  actscope_tensor *tensors;    /* copies x layers, where the plan reads them */
+  const void **host;           /* layers: the same values on the host; of a repeated block, one */
+  void **memory, **device;     /* what to give back */
+  size_t blocks, device_blocks;
+  uint64_t bytes;              /* of one copy of all layers */
   actscope_plan *plan;
   void *workspace;
   size_t workspace_bytes;
 };
-/* Returns 0, or -1 after a line on standard error. */
-int bench_input_open(struct bench_input *in, const struct bench_case *c, int threads, uint64_t memory);
-/* One call of everything the case measures. */
-actscope_status bench_input_run(struct bench_input *in);
+/* Returns 0, or -1 after a line on standard error. rotate 0: one copy will do. */
+int bench_input_open(struct bench_input *in, const struct bench_case *c, struct gpu *gpu, int threads,
+                     int rotate);
+/* Puts one call of everything the case measures on the stream; the CPU has finished when it returns. rotate: the next copy. */
+actscope_status bench_input_enqueue(struct bench_input *in, int rotate, struct CUstream_st *stream);
 void bench_input_close(struct bench_input *in);
-/* Writes layer `layer` of the first copy as .npy for the peer; -1 when NumPy has no such dtype. */
-int bench_input_save(const struct bench_input *in, size_t layer, const char *path);
+uint64_t bench_layer_samples(const struct bench_input *in, size_t layer);
+uint64_t bench_layer_features(const struct bench_input *in, size_t layer);
+/* Networks hold two kinds of values in turn, so that a report of the wrong layer is seen; the oracle looks at each once. */
+int bench_layer_contents(const struct bench_case *c, size_t layer);
+enum { BENCH_SEED = 1 };
 
-struct bench_ceilings {
-  double read_gbs;   /* GB/s from memory, all threads */
-  double fma_gflops; /* fp32, all threads */
+/* ---- Rows ------------------------------------------------------------------------------------------------------------ */
+
+struct bench_settings {
+  struct gpu *gpu;
+  int threads, profile, check_only;
+  double seconds, peer_seconds; /* of our samples, and of each peer's, a case */
+  struct peers *peers;          /* NULL: none */
 };
-void bench_ceilings(struct bench_ceilings *out, int threads);
 
-/* Numbers of the last run's reports that are outside their bounds. */
-uint64_t bench_check(struct bench_input *in);
+struct bench_ceilings { /* NaN where not measured */
+  double read_gbs, fma_gflops;  /* CPU */
+  double copy_gbs, fp16_tflops; /* GPU: bytes read and written; cuBLAS product */
+};
 
-struct peer;
-/* Starts the worker; NULL when there is no Python with NumPy (said once on standard error). */
-struct peer *peer_start(const char *script);
-/* Loads files for a peer function; then each peer_run() is one call: seconds, negative when it failed. */
-int peer_load(struct peer *p, const char *function, char paths[][256], size_t count);
-double peer_run(struct peer *p);
-/* Highest memory of that process above what it held after loading, bytes; negative when unknown. */
-double peer_peak(struct peer *p);
-const char *peer_version(const struct peer *p); /* "NumPy 1.24.2" */
-void peer_stop(struct peer *p);
+enum { PEERS_MAX = 6 };
+struct peer_result {
+  char name[48];
+  int samples;
+  double time, peak; /* seconds (median); bytes, NaN when unknown */
+};
 
+struct row {
+  const struct bench_case *c;
+  uint64_t bytes, wrong, compared;
+  double time, noise, hot;  /* median of the cold samples, s; half the quartiles' distance over it; median of the hot ones */
+  double rate, share;       /* GB/s or GFLOP/s of the cold median */
+  int samples, in_flops;
+  const char *stop;         /* why sampling ended: "time", "noise", "samples" */
+  uint64_t workspace;
+  double allocations, synchronisations, launches; /* of one call; NaN where nobody counts them */
+  int peers;
+  struct peer_result peer[PEERS_MAX]; /* ascending by time: the first is the row's */
+  char worst[512];          /* what was wrong, one line; "" when nothing */
+};
+/* Measures one case into row; -1 when it could not run (a line on standard error says why). */
+int bench_measure(const struct bench_settings *s, const struct bench_case *c, const struct bench_ceilings *top, struct row *row);
+
+/* Holds the last run's reports against the oracle: row->wrong of row->compared numbers are outside their bounds. */
+void bench_check(struct bench_input *in, struct row *row);
+/* Forgets what the oracle found for earlier inputs. */
+void bench_check_close(void);
+
+void bench_cpu_ceilings(struct bench_ceilings *out, int threads);
 double bench_now(void);
+
+/* ---- Output ---------------------------------------------------------------------------------------------------------- */
+
+void bench_print_head(void);
+void bench_print_row(const struct row *r, int checked);
+struct bench_run { /* what the JSON says beside the rows */
+  const char *device, *backend, *command;
+  int threads, checked, gpu;
+  double seconds; /* the run's own time */
+  char peers[256];
+};
+/* -1 after a line on standard error when the file cannot be written. */
+int bench_write_json(const char *path, const struct bench_run *run, const struct bench_ceilings *top, const struct row *rows,
+                     size_t count);
 
 #endif

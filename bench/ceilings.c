@@ -1,4 +1,4 @@
-/* ceilings.c - what the machine can do at most: read bandwidth from memory and the fp32 multiply-add rate.
+/* ceilings.c - what the processor can do at most: read bandwidth from memory and the fp32 multiply-add rate.
  *
  * Both are taken in the same run as the cases, with the same threads: best of several, because a ceiling is what the
  * machine reached, not what it reached on average. */
@@ -49,7 +49,7 @@ static double fma_v1(long rounds, float *sink) { FMA_BODY(16, 4) }
 static uint64_t read_v1(const void *data, size_t bytes) { READ_BODY(16) }
 #pragma GCC pop_options
 
-void bench_ceilings(struct bench_ceilings *out, int threads) {
+void bench_cpu_ceilings(struct bench_ceilings *out, int threads) {
   double (*fma_run)(long, float *) = fma_v1;
   uint64_t (*read_run)(const void *, size_t) = read_v1;
 #if defined(__x86_64__)

@@ -1,121 +1,299 @@
-/* check.c - holds a row's report against the oracle: how many of its numbers are outside their bounds.
+/* check.c - holds a row's reports against the oracle: how many of their numbers are outside their bounds.
  *
- * Bounds are those of the tests: variance 2e-6, means and norms 1e-6, quantiles 2^-8 (exact for narrow types), mean |r|
- * and mean r^2 1e-6, max |r| 2e-6 absolute; sketches within 5 standard errors; counts exact. */
+ * Bounds are those of the tests (tests/reference/compare.c); what only the benchmark needs (one fp16 product, samples,
+ * matrices too large for all pairs) stands here with its reason. What the oracle finds is kept: rows share inputs. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 
-static uint64_t off(double got, double want, double absolute, double relative) {
-  if (isnan(want)) return !isnan(got);
-  return !(fabs(got - want) <= absolute + relative * fabs(want));
+/* ---- What the oracle says of an input --------------------------------------------------------------------------------- */
+
+struct oracle {
+  struct oracle *next;
+  int distinct_input, contents;
+  actscope_dtype dtype;
+  uint64_t samples, features; /* of the block, where one is repeated */
+  int has_profile, has_distinct, has_health, has_pairs, has_rank, has_similarity, has_fp16, has_large;
+  actscope_profile profile;
+  uint64_t distinct;
+  actscope_health health;
+  struct ref_correlation pairs, fp16; /* with the slack of either precision */
+  struct {
+    uint64_t valid;
+    double square_sum; /* of K: NaN where it would take too long */
+    double mean_abs, mean_square, abs_error, square_error; /* of a random sample of pairs, with standard errors */
+  } large;
+  actscope_rank rank;
+  actscope_similarity similarity;
+};
+static struct oracle *known;
+
+void bench_check_close(void) {
+  while (known) {
+    struct oracle *o = known;
+    known = o->next;
+    free(o);
+  }
 }
 
-static uint64_t check_profile(const actscope_profile *g, const actscope_profile *w, uint32_t statistics, int narrow) {
-  uint64_t wrong = 0;
-  double spread = isnan(w->std) ? 0 : w->std;
-  wrong += (g->count != w->count) + (g->finite != w->finite);
-  if (statistics & ACTSCOPE_MOMENTS) {
-    wrong += (g->nan != w->nan) + (g->positive_inf != w->positive_inf) + (g->negative_inf != w->negative_inf);
-    wrong += (g->zero != w->zero) + (g->negative != w->negative) + (g->subnormal != w->subnormal);
-    wrong += off(g->min, w->min, 0, 0) + off(g->max, w->max, 0, 0) + off(g->abs_max, w->abs_max, 0, 0);
-    wrong += off(g->mean, w->mean, 1e-6 * spread, 1e-7) + off(g->abs_mean, w->abs_mean, 0, 1e-6);
-    wrong += off(g->variance, w->variance, 0, 2e-6) + off(g->std, w->std, 0, 1e-6) + off(g->l2_norm, w->l2_norm, 0, 1e-6);
-    wrong += off(g->skewness, w->skewness, 1e-5, 1e-5) + off(g->kurtosis, w->kurtosis, 1e-4, 1e-5);
-  }
-  if (statistics & ACTSCOPE_ENTROPY) wrong += off(g->entropy, w->entropy, 1e-6, 0);
-  for (int q = 0; (statistics & ACTSCOPE_QUANTILES) && q < ACTSCOPE_QUANTILE_COUNT; ++q)
-    wrong += off(g->quantiles[q], w->quantiles[q], narrow ? 0 : 1e-40, narrow ? 0 : 0.00390625);
-  return wrong;
+static struct oracle *oracle_of(const struct bench_case *c, int contents, uint64_t samples, uint64_t features) {
+  const int floats = c->kind == CASE_DISTINCT;
+  for (struct oracle *o = known; o; o = o->next)
+    if (o->distinct_input == floats && o->contents == contents && o->dtype == c->dtype && o->samples == samples &&
+        o->features == features)
+      return o;
+  struct oracle *o = calloc(1, sizeof *o);
+  if (!o) abort();
+  o->next = known, known = o;
+  o->distinct_input = floats, o->contents = contents, o->dtype = c->dtype, o->samples = samples, o->features = features;
+  return o;
 }
 
-/* The sampled pairs, one in 1009 of them, taken from the definition of the sample. */
-static uint64_t check_sampled(const struct ref_matrix *m, const actscope_correlation *g) {
-  struct ref_correlation w;
-  const uint64_t step = 1009;
-  uint64_t *valid = malloc(m->features * sizeof *valid), v = ref_valid_features(m, valid), count = 0;
-  struct ref_pair *pairs = malloc((g->pairs / step + 1) * sizeof *pairs);
-  if (!valid || !pairs) abort();
-  for (uint64_t k = 0; k < g->pairs; k += step) {
-    uint64_t i = k % v, j = (i + 1 + k / v) % v;
-    pairs[count++] = (struct ref_pair){ref_permute(v, 0, 0, i), ref_permute(v, 0, 0, j)};
+/* The same numbers of the block repeated k times. */
+static actscope_profile repeated(actscope_profile p, uint64_t k) {
+  const double n = (double)p.finite, t = (double)k;
+  p.count *= k, p.finite *= k, p.nan *= k, p.positive_inf *= k, p.negative_inf *= k;
+  p.zero *= k, p.negative *= k, p.subnormal *= k;
+  p.variance *= (n - 1) / n * (t * n) / (t * n - 1); /* n - 1 below the line */
+  p.std = sqrt(p.variance);
+  p.l2_norm *= sqrt(t);
+  p.entropy = (p.entropy * log(n) + log(t)) / log(t * n); /* p becomes p / k, k times */
+  return p;
+}
+
+/* One fp16 product: both z are rounded to 11 bits, so by Cauchy-Schwarz |r| is off by at most 2 x 2^-11. Errors of single
+ * r have either sign: their mean is within a quarter of that. */
+static const double fp16_slack = 1.0 / 1024, fp16_mean = 1.0 / 4096;
+
+/* ---- Matrices too large for all pairs: mean r^2 by ||K||_F^2, mean |r| by a sample ---------------------------------------- */
+
+enum { LARGE_SAMPLE = 1 << 17 };
+static int is_large(const struct ref_matrix *m) {
+  return (double)m->samples * (double)m->features * (double)m->features > 4e10;
+}
+
+static double *standardised(const struct ref_matrix *m, const uint64_t *list, uint64_t valid) { /* z[s * valid + v] */
+  const uint64_t n = m->samples;
+  double *z = malloc((valid * n + 1) * sizeof *z);
+  if (!z) abort();
+#pragma omp parallel for schedule(static)
+  for (uint64_t v = 0; v < valid; ++v) {
+    double mean = 0, norm = 0;
+    for (uint64_t s = 0; s < n; ++s) mean += m->x[s * m->features + list[v]] / (double)n;
+    for (uint64_t s = 0; s < n; ++s) norm += pow(m->x[s * m->features + list[v]] - mean, 2);
+    for (uint64_t s = 0; s < n; ++s) z[s * valid + v] = (m->x[s * m->features + list[v]] - mean) / sqrt(norm);
   }
-  ref_correlate(m, 1e-6, pairs, count, &w);
-  free(valid);
+  return z;
+}
+
+static void look_large(const struct ref_matrix *m, struct oracle *o) {
+  const uint64_t n = m->samples;
+  uint64_t *list = malloc((m->features + 1) * sizeof *list);
+  if (!list) abort();
+  const uint64_t valid = o->large.valid = ref_valid_features(m, list);
+  double *z = standardised(m, list, valid), total = 0, sums[4] = {0, 0, 0, 0};
+  o->large.square_sum = NAN;
+  if ((double)n * (double)n * (double)valid < 4e10) {
+#pragma omp parallel for schedule(dynamic) reduction(+ : total)
+    for (uint64_t a = 0; a < n; ++a)
+      for (uint64_t b = 0; b <= a; ++b) {
+        double part[8] = {0}, k = 0;
+        for (uint64_t v = 0; v < valid; ++v) part[v % 8] += z[a * valid + v] * z[b * valid + v];
+        for (int i = 0; i < 8; ++i) k += part[i];
+        total += (a == b ? 1 : 2) * k * k;
+      }
+    o->large.square_sum = total;
+  }
+  struct random_state r = {20260101};
+  for (uint64_t k = 0; k < LARGE_SAMPLE; ++k) {
+    uint64_t i = random_below(&r, valid), j = random_below(&r, valid - 1);
+    double dot = 0;
+    j += j >= i;
+    for (uint64_t s = 0; s < n; ++s) dot += z[s * valid + i] * z[s * valid + j];
+    const double square = dot * dot;
+    sums[0] += fabs(dot), sums[1] += square, sums[2] += square, sums[3] += square * square;
+  }
+  const double count = LARGE_SAMPLE;
+  o->large.mean_abs = sums[0] / count, o->large.mean_square = sums[2] / count;
+  o->large.abs_error = sqrt((sums[1] / count - pow(sums[0] / count, 2)) / count);
+  o->large.square_error = sqrt((sums[3] / count - pow(sums[2] / count, 2)) / count);
+  free(z);
+  free(list);
+}
+
+/* Looks at what a case needs and was not looked at before. */
+static void look(struct oracle *o, const struct bench_case *c, const struct ref_matrix *m) {
+  const uint32_t s = c->statistics;
+  if ((s & ACTSCOPE_PROFILE) && !o->has_profile) ref_profile(m, &o->profile), o->has_profile = 1;
+  if ((s & ACTSCOPE_DISTINCT) && !o->has_distinct) o->distinct = ref_distinct(m), o->has_distinct = 1;
+  if ((s & ACTSCOPE_HEALTH) && !o->has_health) ref_health(m, &o->health), o->has_health = 1;
+  if ((s & ACTSCOPE_RANK) && !o->has_rank) ref_rank(m, &o->rank), o->has_rank = 1;
+  if ((s & ACTSCOPE_SIMILARITY) && !o->has_similarity) ref_similarity(m, &o->similarity), o->has_similarity = 1;
+  if (!(s & ACTSCOPE_CORRELATION) || c->method == ACTSCOPE_CORRELATION_SAMPLED) return;
+  if (is_large(m)) {
+    if (!o->has_large) look_large(m, o), o->has_large = 1;
+  } else if (c->precision == ACTSCOPE_PRECISION_FP16) {
+    if (!o->has_fp16) ref_correlate(m, fp16_slack, NULL, 0, &o->fp16), o->has_fp16 = 1;
+  } else if (!o->has_pairs) {
+    ref_correlate(m, compare_r_slack(m->samples), NULL, 0, &o->pairs), o->has_pairs = 1;
+  }
+}
+
+static int looked(const struct oracle *o, const struct bench_case *c) {
+  const uint32_t s = c->statistics;
+  if (((s & ACTSCOPE_PROFILE) && !o->has_profile) || ((s & ACTSCOPE_DISTINCT) && !o->has_distinct) ||
+      ((s & ACTSCOPE_HEALTH) && !o->has_health) || ((s & ACTSCOPE_RANK) && !o->has_rank) ||
+      ((s & ACTSCOPE_SIMILARITY) && !o->has_similarity))
+    return 0;
+  if (!(s & ACTSCOPE_CORRELATION)) return 1;
+  if (c->method == ACTSCOPE_CORRELATION_SAMPLED) return 0; /* its pairs are the case's own */
+  return o->has_large || (c->precision == ACTSCOPE_PRECISION_FP16 ? o->has_fp16 : o->has_pairs);
+}
+
+/* ---- Comparing --------------------------------------------------------------------------------------------------------- */
+
+static void check_distinct(struct compare *c, const actscope_distinct *g, uint64_t want, uint64_t elements, actscope_dtype dtype) {
+  const int wide = dtype == ACTSCOPE_FLOAT32 || dtype == ACTSCOPE_FLOAT64;
+  if (!wide) {
+    compare_count(c, "distinct.count", g->count, want);
+    return;
+  }
+  /* 0.65 / sqrt(4096) is 1.02 %; five of them. The claimed error may not be the excuse. */
+  compare_between(c, "distinct.relative_standard_error", g->relative_standard_error, 0, 0.0125);
+  compare_value(c, "distinct.count", (double)g->count, (double)want, 1, 5 * 0.0102);
+  compare_between(c, "distinct.count in its interval", (double)g->count, (double)g->lower, (double)g->upper);
+  compare_value(c, "distinct.redundancy", g->redundancy, 1 - (double)g->count / (double)elements, 1e-12, 0);
+}
+
+/* The numbers that every method gives about which pairs it looked at. */
+static void check_which(struct compare *c, const actscope_correlation *g, actscope_correlation_method method, uint64_t valid,
+                        uint64_t pairs, uint64_t samples) {
+  compare_count(c, "correlation.method", g->method, method);
+  compare_count(c, "correlation.valid_features", g->valid_features, valid);
+  compare_count(c, "correlation.pairs_total", g->pairs_total, valid * (valid - (valid > 0)) / 2);
+  compare_count(c, "correlation.pairs", g->pairs, pairs);
+  compare_value(c, "noise_floor", g->noise_floor, ref_noise_floor(samples), 0, 3e-12);
+}
+
+static void check_mean_square(struct compare *c, const actscope_correlation *g, double want, double bound, uint64_t samples) {
+  const double n = (double)samples;
+  compare_value(c, "mean_square", g->mean_square, want, bound, 0);
+  compare_value(c, "adjusted_rms", g->adjusted_rms, sqrt(fmax(0, (g->mean_square - 1 / (n - 1)) * (n - 1) / (n - 2))), 1e-9, 0);
+}
+
+static void check_large(struct compare *c, const struct bench_case *k, const actscope_correlation *g, const struct oracle *o) {
+  const double pairs = (double)o->large.valid * ((double)o->large.valid - 1) / 2;
+  const double bound = k->precision == ACTSCOPE_PRECISION_FP16 ? fp16_mean : 2e-6;
+  check_which(c, g, k->method, o->large.valid, (uint64_t)pairs, o->samples);
+  if (!isnan(o->large.square_sum))
+    check_mean_square(c, g, (o->large.square_sum - (double)o->large.valid) / 2 / pairs, bound, o->samples);
+  compare_value(c, "mean_square against a sample", g->mean_square, o->large.mean_square, bound + 5 * o->large.square_error, 0);
+  if (k->method == ACTSCOPE_CORRELATION_GRAM) return;
+  compare_value(c, "mean_abs against a sample", g->mean_abs, o->large.mean_abs, bound + 5 * o->large.abs_error, 0);
+  compare_between(c, "max_abs", g->max_abs, g->mean_abs, 1);
+}
+
+/* A sample is known from its definition: all of its pairs where they are few, else one in `step`, within five standard
+ * errors of their mean. */
+static void check_sampled(struct compare *c, const struct bench_case *k, const actscope_correlation *g, const struct ref_matrix *m) {
+  uint64_t *list = malloc((m->features + 1) * sizeof *list), v = ref_valid_features(m, list);
+  const uint64_t all = v * (v - 1) / 2, wanted = k->pairs < all ? k->pairs : all, step = wanted > 100000 ? 509 : 1;
+  struct ref_pair *pairs = malloc((wanted / step + 2) * sizeof *pairs);
+  struct ref_correlation ref;
+  uint64_t count = 0;
+  if (!list || !pairs) abort();
+  if (step == 1) ref_sampled_pairs(v, count = wanted, 0, pairs);
+  else
+    for (uint64_t i = 0; i < wanted; i += step) {
+      const uint64_t a = i % v, b = (a + 1 + i / v) % v;
+      pairs[count++] = (struct ref_pair){ref_permute(v, 0, 0, a), ref_permute(v, 0, 0, b)};
+    }
+  ref_correlate(m, compare_r_slack(m->samples), pairs, count, &ref);
+  if (step == 1) compare_correlation(c, g, &ref, k->functionals);
+  else {
+    check_which(c, g, ACTSCOPE_CORRELATION_SAMPLED, v, wanted, m->samples);
+    compare_value(c, "mean_abs", g->mean_abs, ref.value.mean_abs,
+                  5 * sqrt((ref.value.mean_square - pow(ref.value.mean_abs, 2)) / (double)count), 0);
+    compare_between(c, "mean_abs in its interval", g->mean_abs, g->mean_abs_ci95[0], g->mean_abs_ci95[1]);
+    compare_between(c, "half of the interval", (g->mean_abs_ci95[1] - g->mean_abs_ci95[0]) / 2, 0,
+                    1.1 * 1.96 * sqrt((ref.value.mean_square - pow(ref.value.mean_abs, 2)) / (double)wanted));
+    compare_between(c, "max_abs", g->max_abs, ref.value.max_abs - 1e-5, 1);
+  }
+  free(list);
   free(pairs);
-  double error = sqrt((g->mean_square - g->mean_abs * g->mean_abs) / (double)count);
-  return off(g->mean_abs, w.value.mean_abs, 5 * error, 0) + (g->pairs != 16777216) + (g->valid_features != v);
 }
 
-static uint64_t check_correlation(const struct ref_matrix *m, const struct bench_case *c, const actscope_correlation *g) {
-  struct ref_correlation w;
-  uint64_t wrong = 0, below = 0;
-  if (c->method == ACTSCOPE_CORRELATION_SAMPLED) return check_sampled(m, g);
-  ref_correlate(m, 2e-6, NULL, 0, &w);
-  wrong += (g->pairs != w.value.pairs) + (g->valid_features != w.value.valid_features);
-  wrong += off(g->mean_square, w.value.mean_square, 1e-6, 0) + off(g->adjusted_rms, w.value.adjusted_rms, 1e-5, 0);
-  wrong += off(g->noise_floor, w.value.noise_floor, 1e-9, 0);
-  if (c->method == ACTSCOPE_CORRELATION_GRAM) return wrong;
-  wrong += off(g->mean_abs, w.value.mean_abs, 1e-6, 0) + off(g->max_abs, w.value.max_abs, 2e-6, 0);
-  for (int t = 0; (c->functionals & ACTSCOPE_PAIRS_ABOVE) && t < ACTSCOPE_THRESHOLD_COUNT; ++t) {
-    double above = round(g->above[t] * (double)g->pairs);
-    wrong += !(above >= (double)w.above_least[t] && above <= (double)w.above_most[t]);
+static void check_fp16(struct compare *c, const struct bench_case *k, const actscope_correlation *g, const struct ref_correlation *w) {
+  const double pairs = (double)w->value.pairs;
+  uint64_t below = 0;
+  check_which(c, g, ACTSCOPE_CORRELATION_EXACT, w->value.valid_features, w->value.pairs, k->samples);
+  check_mean_square(c, g, w->value.mean_square, fp16_mean, k->samples);
+  compare_value(c, "mean_abs", g->mean_abs, w->value.mean_abs, fp16_mean, 0);
+  compare_value(c, "max_abs", g->max_abs, w->value.max_abs, fp16_slack, 0);
+  for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT && (k->functionals & ACTSCOPE_PAIRS_ABOVE); ++t)
+    compare_between(c, "above", g->above[t], (double)w->above_least[t] / pairs, (double)w->above_most[t] / pairs);
+  for (int b = 0; b < ACTSCOPE_PAIR_BINS && (k->functionals & ACTSCOPE_PAIRS_HISTOGRAM); ++b) {
+    below += g->histogram[b];
+    compare_between(c, "sum of the histogram", (double)below, (double)w->below_least[b + 1], (double)w->below_most[b + 1]);
   }
-  for (int k = 0; (c->functionals & ACTSCOPE_PAIRS_HISTOGRAM) && k < ACTSCOPE_PAIR_BINS; ++k) {
-    wrong += !(below >= w.below_least[k] && below <= w.below_most[k]);
-    below += g->histogram[k];
-  }
-  return wrong;
 }
 
-static uint64_t check_layer(const struct bench_case *c, const actscope_layer_report *r, const struct ref_matrix *m) {
-  uint64_t wrong = 0;
-  uint32_t s = c->statistics;
-  if (s & ACTSCOPE_PROFILE) {
-    actscope_profile w;
-    ref_profile(m, &w);
-    wrong += check_profile(&r->profile, &w, s, r->dtype != ACTSCOPE_FLOAT32 && r->dtype != ACTSCOPE_FLOAT64);
-  }
-  if (s & ACTSCOPE_DISTINCT)
-    wrong += off((double)r->distinct.count, (double)ref_distinct(m), 0, 5 * r->distinct.relative_standard_error);
-  if (s & ACTSCOPE_CORRELATION) wrong += check_correlation(m, c, &r->correlation);
-  if (s & ACTSCOPE_HEALTH) {
-    actscope_health w;
-    ref_health(m, &w);
-    wrong += (r->health.constant != w.constant) + (r->health.nonfinite != w.nonfinite) + (r->health.dead != w.dead);
-  }
-  if (s & ACTSCOPE_RANK) {
-    actscope_rank w;
-    ref_rank(m, &w);
-    wrong += off(r->rank.participation_ratio, w.participation_ratio, 0, 1e-5) +
-             off(r->rank.effective_rank, w.effective_rank, 0, 1e-5);
-  }
-  if (s & ACTSCOPE_SIMILARITY) {
-    actscope_similarity w;
-    ref_similarity(m, &w);
-    wrong += off(r->similarity.mean_cosine, w.mean_cosine, 1e-12, 0) + (r->similarity.zero_samples != w.zero_samples) +
-             (r->similarity.nonfinite_samples != w.nonfinite_samples);
-  }
-  return wrong;
+static void check_correlation(struct compare *c, const struct bench_case *k, const actscope_correlation *g,
+                              const struct ref_matrix *m, const struct oracle *o) {
+  const struct ref_correlation *w = &o->pairs;
+  if (k->method == ACTSCOPE_CORRELATION_SAMPLED) check_sampled(c, k, g, m);
+  else if (o->has_large) check_large(c, k, g, o);
+  else if (k->precision == ACTSCOPE_PRECISION_FP16) check_fp16(c, k, g, &o->fp16);
+  else if (k->method == ACTSCOPE_CORRELATION_GRAM) {
+    check_which(c, g, ACTSCOPE_CORRELATION_GRAM, w->value.valid_features, w->value.pairs, o->samples);
+    check_mean_square(c, g, w->value.mean_square, 1e-6, o->samples);
+  } else compare_correlation(c, g, w, k->functionals);
 }
 
-uint64_t bench_check(struct bench_input *in) {
-  uint64_t wrong = 0;
-  for (size_t l = 0; l < in->layers; ++l) {
-    actscope_layer_report r;
-    if (actscope_plan_report(in->plan, l, &r)) {
-      ++wrong;
-      continue;
-    }
-    if (in->layers > 1 && l != 0 && l != 12) { /* one layer of each kind in full; of the others that they were measured */
-      wrong += !(r.correlation.mean_abs > 0) + !(r.rank.effective_rank > 1) + (r.profile.count != r.elements);
-      continue;
-    }
-    struct ref_matrix m;
-    ref_matrix_load(&m, &in->tensors[l], 0);
-    wrong += check_layer(in->c, &r, &m);
-    ref_matrix_free(&m);
+static void check_layer(struct bench_input *in, size_t layer, struct compare *c) {
+  const struct bench_case *k = in->c;
+  uint64_t samples = bench_layer_samples(in, layer), features = bench_layer_features(in, layer), tiles = 1;
+  const uint64_t elements = samples * features;
+  actscope_layer_report r;
+  memset(&r, 0xFF, sizeof r);
+  actscope_status status = actscope_plan_report(in->plan, layer, &r);
+  compare_count(c, "status", status ? status : r.status, ACTSCOPE_OK);
+  if (status || r.status) return;
+  compare_count(c, "elements", r.elements, elements);
+  compare_count(c, "statistics", r.statistics, k->statistics);
+  if (k->block) tiles = elements / k->block, samples = k->block / features;
+  struct oracle *o = oracle_of(k, bench_layer_contents(k, layer), samples, features);
+  struct ref_matrix m = {0};
+  if (!looked(o, k)) {
+    const int64_t shape[] = {(int64_t)samples, (int64_t)features};
+    const actscope_tensor tensor = {.data = in->host[layer], .dtype = k->dtype, .ndim = 2, .shape = shape};
+    ref_matrix_load(&m, &tensor, 0);
+    look(o, k, &m);
   }
-  return wrong;
+  if (k->statistics & ACTSCOPE_PROFILE) {
+    const actscope_profile want = repeated(o->profile, tiles);
+    compare_profile(c, &r.profile, &want, k->dtype, k->statistics);
+  }
+  if (k->statistics & ACTSCOPE_DISTINCT) check_distinct(c, &r.distinct, o->distinct, elements, k->dtype);
+  if (k->statistics & ACTSCOPE_HEALTH) compare_health(c, &r.health, &o->health);
+  if (k->statistics & ACTSCOPE_CORRELATION) check_correlation(c, k, &r.correlation, &m, o);
+  if (k->statistics & ACTSCOPE_RANK) compare_rank(c, &r.rank, &o->rank);
+  if (k->statistics & ACTSCOPE_SIMILARITY) compare_similarity(c, &r.similarity, &o->similarity);
+  if (m.x) ref_matrix_free(&m);
+}
+
+void bench_check(struct bench_input *in, struct row *row) {
+  struct compare c;
+  row->wrong = row->compared = 0;
+  row->worst[0] = 0;
+  for (size_t l = 0; l < in->c->layers; ++l) {
+    compare_begin(&c, "%s, layer %zu", in->c->name, l);
+    check_layer(in, l, &c);
+    uint64_t wrong = compare_end(&c);
+    if (wrong && row->wrong == 0) snprintf(row->worst, sizeof row->worst, "%s", c.text);
+    row->wrong += wrong;
+    row->compared += c.count;
+  }
 }

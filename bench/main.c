@@ -1,73 +1,77 @@
 /* main.c - `actscope-bench`: rows that are also proofs.
  *
- * Order of work: ceilings first; then each case with its peer, a sample of ours and a sample of theirs in turn, so that
- * both see the same machine; then the check of the last report. Times are medians; noise is half the distance between
- * the quartiles, over the median. */
-#include <cjson/cJSON.h>
-#include <errno.h>
+ * Order of work: ceilings first; then each case with its peers in turn; then the check of its last report. */
 #include <math.h>
 #include <omp.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
-#include "memory.h"
+#include "gpu.h"
+#include "peers.h"
 
 struct options {
   const char *json, *filter;
-  int list, profile, threads, peers, check_only;
-  double seconds; /* of our samples, a case */
+  int list, small, no_peers, device, index; /* device: ON_CPU, ON_CUDA, or 0 for auto */
+  double limit;
+  struct bench_settings settings;
 };
-
-struct row {
-  const struct bench_case *c;
-  uint64_t bytes, wrong, allocations;
-  double time, noise, rate, share; /* seconds; GB/s or GFLOP/s */
-  int samples, peer_samples, in_flops;
-  const char *stop; /* why sampling ended */
-  size_t workspace;
-  double peer_time, peer_peak, ratio; /* NaN without a peer */
-};
-
-enum { SAMPLES_MIN = 5, SAMPLES_MAX = 31 };
-#define PEER_SECONDS 12.0
-
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-static double quantile(const double *sorted, int n, double q) { return sorted[(int)(q * (n - 1) + 0.5)]; }
 
 static void help(void) {
   puts("usage: actscope-bench [options]\n\n"
-       "  --device cpu       where (cpu; auto is the same where there is no GPU)\n"
+       "  --device auto|cpu|cuda[:K]   where (auto: a usable GPU, else the CPU)\n"
        "  --filter RE        cases whose name matches this extended regular expression\n"
        "  --list             names of the cases\n"
        "  --json FILE        the same numbers as JSON\n"
-       "  --seconds S        time for our samples of a case (1.0)\n"
+       "  --seconds S        time for our samples of a case (0.5)\n"
+       "  --peer-seconds S   time for the samples of each peer of a case (1); each gets one sample at least\n"
+       "  --limit S          no further case after so many seconds; those left out are named\n"
        "  --threads T        CPU threads (as many as there are)\n"
-       "  --no-peers         without the NumPy rows\n"
-       "  --check            correctness alone: each case once, no ceilings, no peers\n"
-       "  --profile          each case once, nothing around it: for a profiler\n\n"
-       "A row: case, bytes of input, median time, noise, samples, GB/s or GFLOP/s, share of the ceiling measured in the\n"
-       "same run, peer's time, ratio, and #wrong, the numbers that differ from the oracle (N/A: not checked).\n"
-       "Exit 1 when any #wrong is above 0.");
+       "  --no-peers         without peers\n"
+       "  --check            correctness alone: each case once, no ceilings, no peers, no times\n"
+       "  --smoke            the same at sizes of milliseconds; last line: N passed, M failed\n"
+       "  --profile          each case once, nothing around it: for a profiler; NVTX ranges on a GPU\n\n"
+       "A row: case, dtype, shape, bytes of input, median time of cold samples, noise, samples, GB/s or GFLOP/s, share of\n"
+       "the ceiling measured in the same run, the fastest peer's time, ratio, and #wrong, the numbers that differ from the\n"
+       "oracle (N/A: not checked). Exit 1 when any #wrong is above 0 or a case could not run, 2 for wrong usage.");
+}
+
+static void usage(const char *format, const char *what) {
+  fprintf(stderr, "actscope-bench: ");
+  fprintf(stderr, format, what);
+  fprintf(stderr, "\n");
+  exit(2);
 }
 
 static const char *value_of(int argc, char **argv, int *i, const char *name) {
   size_t n = strlen(name);
   if (strncmp(argv[*i], name, n) == 0 && argv[*i][n] == '=') return argv[*i] + n + 1;
   if (strcmp(argv[*i], name) != 0) return NULL;
-  if (*i + 1 < argc) return argv[++*i];
-  fprintf(stderr, "actscope-bench: %s wants a value\n", name);
-  exit(2);
+  if (*i + 1 >= argc) usage("%s wants a value", name);
+  return argv[++*i];
+}
+
+static double seconds_of(const char *v, const char *name) {
+  char *end;
+  double s = strtod(v, &end);
+  if (*end || end == v || !(s >= 0)) usage("%s wants a number of seconds", name);
+  return s;
+}
+
+static void device_of(const char *v, struct options *o) {
+  char *end = NULL;
+  if (strcmp(v, "auto") == 0) o->device = 0;
+  else if (strcmp(v, "cpu") == 0) o->device = ON_CPU;
+  else if (strcmp(v, "cuda") == 0) o->device = ON_CUDA;
+  else if (strncmp(v, "cuda:", 5) == 0 && v[5] && (o->index = (int)strtol(v + 5, &end, 10)) >= 0 && !*end) o->device = ON_CUDA;
+  else usage("--device is auto, cpu, cuda or cuda:K, not '%s'", v);
 }
 
 static void parse(int argc, char **argv, struct options *o) {
-  *o = (struct options){.threads = omp_get_max_threads(), .peers = 1, .seconds = 1.0};
+  *o = (struct options){.limit = INFINITY, .settings = {.threads = omp_get_max_threads(), .seconds = 0.5, .peer_seconds = 1}};
+  struct bench_settings *s = &o->settings;
   for (int i = 1; i < argc; ++i) {
     const char *v;
     char *end;
@@ -75,237 +79,140 @@ static void parse(int argc, char **argv, struct options *o) {
       help();
       exit(0);
     } else if (strcmp(argv[i], "--list") == 0) o->list = 1;
-    else if (strcmp(argv[i], "--profile") == 0) o->profile = 1;
-    else if (strcmp(argv[i], "--no-peers") == 0) o->peers = 0;
-    else if (strcmp(argv[i], "--check") == 0) o->check_only = 1;
+    else if (strcmp(argv[i], "--profile") == 0) s->profile = 1;
+    else if (strcmp(argv[i], "--no-peers") == 0) o->no_peers = 1;
+    else if (strcmp(argv[i], "--check") == 0) s->check_only = 1;
+    else if (strcmp(argv[i], "--smoke") == 0) s->check_only = o->small = 1;
     else if ((v = value_of(argc, argv, &i, "--json"))) o->json = v;
     else if ((v = value_of(argc, argv, &i, "--filter"))) o->filter = v;
-    else if ((v = value_of(argc, argv, &i, "--device"))) {
-      if (strcmp(v, "cpu") != 0 && strcmp(v, "auto") != 0) {
-        fprintf(stderr, "actscope-bench: no usable GPU for --device %s: %s\n", v, actscope_no_gpu_reason());
-        exit(2);
-      }
-    } else if ((v = value_of(argc, argv, &i, "--threads"))) {
-      o->threads = (int)strtol(v, &end, 10);
-      if (*end || o->threads < 1) exit((fprintf(stderr, "actscope-bench: --threads wants a number from 1 on\n"), 2));
-    } else if ((v = value_of(argc, argv, &i, "--seconds"))) {
-      o->seconds = strtod(v, &end);
-      if (*end || !(o->seconds >= 0)) exit((fprintf(stderr, "actscope-bench: --seconds wants a number\n"), 2));
-    } else {
-      fprintf(stderr, "actscope-bench: unknown option '%s'; try --help\n", argv[i]);
-      exit(2);
-    }
+    else if ((v = value_of(argc, argv, &i, "--device"))) device_of(v, o);
+    else if ((v = value_of(argc, argv, &i, "--threads"))) {
+      s->threads = (int)strtol(v, &end, 10);
+      if (*end || s->threads < 1) usage("%s wants a number from 1 on", "--threads");
+    } else if ((v = value_of(argc, argv, &i, "--limit"))) o->limit = seconds_of(v, "--limit");
+    else if ((v = value_of(argc, argv, &i, "--seconds"))) s->seconds = seconds_of(v, "--seconds");
+    else if ((v = value_of(argc, argv, &i, "--peer-seconds"))) s->peer_seconds = seconds_of(v, "--peer-seconds");
+    else usage("unknown option '%s'; try --help", argv[i]);
   }
 }
 
-/* Hands the case's input to the peer through files in a folder of its own. */
-static int load_peer(struct peer *p, const struct bench_input *in) {
-  char folder[] = "/tmp/actscope-bench-XXXXXX", (*paths)[256] = calloc(in->layers, sizeof *paths);
-  if (!paths || !mkdtemp(folder)) {
-    free(paths);
-    return -1;
+/* The GPU that was asked for, or that auto finds; NULL: the CPU. */
+static struct gpu *open_gpu(const struct options *o) {
+  actscope_device_info info[64];
+  size_t count = 0;
+  if (o->device == ON_CPU) return NULL;
+  actscope_devices(info, 64, &count);
+  if (count < 2) {
+    if (o->device == ON_CUDA) usage("no usable GPU: %s", actscope_no_gpu_reason());
+    return NULL;
   }
-  int failed = 0;
-  for (size_t l = 0; l < in->layers; ++l) {
-    snprintf(paths[l], sizeof paths[l], "%s/%zu.npy", folder, l);
-    failed |= bench_input_save(in, l, paths[l]);
-  }
-  if (!failed) failed = peer_load(p, in->c->peer, paths, in->layers);
-  for (size_t l = 0; l < in->layers; ++l) unlink(paths[l]);
-  rmdir(folder);
-  free(paths);
-  return failed;
-}
-
-static int run_case(const struct options *o, const struct bench_case *c, const struct bench_ceilings *top, struct peer *peer,
-                    struct row *row) {
-  struct bench_input in;
-  double ours[SAMPLES_MAX], theirs[SAMPLES_MAX], spent = 0, peer_spent = 0;
-  *row = (struct row){.c = c, .peer_time = NAN, .peer_peak = NAN, .ratio = NAN, .time = NAN, .noise = NAN, .rate = NAN,
-                      .share = NAN};
-  if (bench_input_open(&in, c, o->threads, 0)) return -1;
-  row->bytes = in.bytes;
-  row->workspace = in.workspace_bytes;
-  if (bench_input_run(&in)) { /* warm-up: pages, threads */
-    fprintf(stderr, "actscope-bench: %s: %s\n", c->name, actscope_last_error());
-    bench_input_close(&in);
-    return -1;
-  }
-  int timed = !o->profile && !o->check_only, with_peer = timed && peer && c->peer && load_peer(peer, &in) == 0;
-  uint64_t before = actscope_memory_allocations();
-  row->stop = "samples";
-  while (timed && row->samples < SAMPLES_MAX) {
-    double start = bench_now();
-    bench_input_run(&in);
-    spent += ours[row->samples++] = bench_now() - start;
-    if (with_peer && peer_spent < PEER_SECONDS) {
-      double t = peer_run(peer);
-      if (t > 0) peer_spent += theirs[row->peer_samples++] = t;
-      else with_peer = 0;
-    }
-    if (row->samples >= SAMPLES_MIN && spent >= o->seconds) {
-      row->stop = "time";
-      break;
-    }
-  }
-  row->allocations = actscope_memory_allocations() - before;
-  if (timed) {
-    qsort(ours, (size_t)row->samples, sizeof *ours, ascending);
-    row->time = quantile(ours, row->samples, 0.5);
-    row->noise = (quantile(ours, row->samples, 0.75) - quantile(ours, row->samples, 0.25)) / 2 / row->time;
-    double flops = bench_flops(c);
-    row->in_flops = flops > 0;
-    row->rate = (flops > 0 ? flops : (double)row->bytes) / row->time / 1e9;
-    if (c->kind != CASE_NETWORK) row->share = row->rate / (flops > 0 ? top->fma_gflops : top->read_gbs);
-    if (row->peer_samples > 0) {
-      qsort(theirs, (size_t)row->peer_samples, sizeof *theirs, ascending);
-      row->peer_time = quantile(theirs, row->peer_samples, 0.5);
-      row->ratio = row->peer_time / row->time;
-      double peak = peer_peak(peer);
-      if (peak >= 0) row->peer_peak = peak;
-    }
-  }
-  if (!o->profile) row->wrong = bench_check(&in);
-  bench_input_close(&in);
-  return 0;
-}
-
-static void print_time(double seconds) {
-  if (isnan(seconds)) printf(" %11s", "-");
-  else if (seconds < 1e-3) printf(" %8.1f us", seconds * 1e6);
-  else if (seconds < 10) printf(" %8.2f ms", seconds * 1e3);
-  else printf(" %8.2f s ", seconds);
-}
-
-static void print_row(const struct row *r, int checked) {
-  printf("%-36s %8.1f MiB", r->c->name, (double)r->bytes / 1048576);
-  print_time(r->time);
-  if (isnan(r->time)) printf(" %7s %4s %14s %6s", "-", "-", "-", "-");
-  else {
-    printf(" %6.1f%% %4d %7.1f %-6s", 100 * r->noise, r->samples, r->rate, r->in_flops ? "GFLOP/s" : "GB/s");
-    if (isnan(r->share)) printf(" %6s", "-"); else printf(" %5.0f%%", 100 * r->share);
-  }
-  print_time(r->peer_time);
-  if (isnan(r->ratio)) printf(" %8s", "-"); else printf(" %7.1fx", r->ratio);
-  if (checked) printf(" %6llu\n", (unsigned long long)r->wrong); else printf(" %6s\n", "N/A");
-  fflush(stdout);
-}
-
-static void number(cJSON *object, const char *name, double v) {
-  if (!isnan(v)) cJSON_AddNumberToObject(object, name, v);
-}
-
-/* The layout of the result files under bench/results. */
-static int write_json(const char *path, const struct options *o, const struct bench_ceilings *top, const char *device,
-                      const char *peer, const struct row *rows, size_t count) {
-  cJSON *doc = cJSON_CreateObject(), *ceilings, *list;
-  char date[32];
-  time_t now = time(NULL);
-  struct tm utc;
-  strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &utc));
-  cJSON_AddStringToObject(doc, "device", device);
-  cJSON_AddStringToObject(doc, "version", actscope_version());
-  cJSON_AddStringToObject(doc, "date", date);
-  cJSON_AddNumberToObject(doc, "threads", o->threads);
-  ceilings = cJSON_AddObjectToObject(doc, "ceilings");
-  cJSON_AddNumberToObject(ceilings, "read_gbs", top->read_gbs);
-  cJSON_AddNumberToObject(ceilings, "fp32_gflops", top->fma_gflops);
-  list = cJSON_AddArrayToObject(doc, "rows");
-  for (size_t i = 0; i < count; ++i) {
-    const struct row *r = &rows[i];
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, j);
-    cJSON_AddStringToObject(j, "case", r->c->name);
-    cJSON_AddNumberToObject(j, "bytes", (double)r->bytes);
-    number(j, "time_us", r->time * 1e6);
-    number(j, "noise", r->noise);
-    cJSON_AddNumberToObject(j, "samples", r->samples);
-    cJSON_AddStringToObject(j, "stop", r->stop);
-    number(j, r->in_flops ? "tflops" : "gbs", r->in_flops ? r->rate / 1e3 : r->rate);
-    number(j, "fraction_of_ceiling", r->share);
-    cJSON_AddNumberToObject(j, "workspace_bytes", (double)r->workspace);
-    cJSON_AddNumberToObject(j, "allocations", (double)r->allocations);
-    if (!o->profile) cJSON_AddNumberToObject(j, "wrong", (double)r->wrong);
-    if (!isnan(r->peer_time)) {
-      cJSON *p = cJSON_AddObjectToObject(j, "peer");
-      cJSON_AddStringToObject(p, "name", peer);
-      cJSON_AddNumberToObject(p, "time_us", r->peer_time * 1e6);
-      cJSON_AddNumberToObject(p, "samples", r->peer_samples);
-      number(p, "peak_bytes", r->peer_peak);
-      cJSON_AddNumberToObject(j, "ratio", r->ratio);
-    }
-  }
-  char *text = cJSON_Print(doc);
-  FILE *f = text ? fopen(path, "w") : NULL;
-  int failed = !f || fprintf(f, "%s\n", text) < 0;
-  if (f && fclose(f)) failed = 1;
-  free(text);
-  cJSON_Delete(doc);
-  if (failed) fprintf(stderr, "actscope-bench: %s: %s\n", path, strerror(errno));
-  return failed ? -1 : 0;
+  struct gpu *g = gpu_open(o->device == ON_CUDA ? o->index : info[1].index);
+  if (!g) usage("%s cannot be opened", info[1].name);
+  return g;
 }
 
 /* peers.py lies beside the source; the binary is build/actscope-bench. */
 static const char *peer_script(const char *self, char *path, size_t size) {
+  static const char *const places[] = {"bench/peers.py", "../bench/peers.py", "../../../bench/peers.py"};
   const char *slash = strrchr(self, '/');
-  snprintf(path, size, "%.*sbench/peers.py", slash ? (int)(slash - self + 1) : 0, self);
-  if (access(path, R_OK) == 0) return path;
-  snprintf(path, size, "%.*s../bench/peers.py", slash ? (int)(slash - self + 1) : 0, self);
-  return access(path, R_OK) == 0 ? path : "bench/peers.py";
+  for (size_t i = 0; i < sizeof places / sizeof *places; ++i) {
+    snprintf(path, size, "%.*s%s", slash ? (int)(slash - self + 1) : 0, self, places[i]);
+    if (access(path, R_OK) == 0) return path;
+  }
+  return "bench/peers.py";
+}
+
+static void describe(struct bench_run *run, const struct options *o, char *name, size_t size) {
+  actscope_device_info info[64];
+  size_t count = 0, at = 0;
+  actscope_devices(info, 64, &count);
+  run->gpu = o->settings.gpu != NULL;
+  for (size_t i = 1; run->gpu && i < count && i < 64; ++i)
+    if (info[i].index == gpu_index(o->settings.gpu)) at = i;
+  snprintf(name, size, "%s\n%s", info[at].name, info[at].backend);
+  run->device = name;
+  char *end = strchr(name, '\n');
+  *end = 0;
+  run->backend = end + 1;
+}
+
+static void print_settings(const struct options *o, const struct bench_run *run, const struct bench_ceilings *top, const char *absent) {
+  const struct bench_settings *s = &o->settings;
+  printf("# actscope %s on %s, %s, %d threads\n", actscope_version(), run->device, run->backend, s->threads);
+  if (s->profile || s->check_only) {
+    printf("# each case once%s\n", s->profile ? ", not checked" : ", checked, not timed");
+    return;
+  }
+  if (s->gpu) {
+    if (isnan(top->fp16_tflops)) printf("# ceilings: copy %.1f GB/s (read + write); no cuBLAS here: no fp16 product\n", top->copy_gbs);
+    else printf("# ceilings: copy %.1f GB/s (read + write), cuBLAS fp16 product %.1f TFLOP/s\n", top->copy_gbs, top->fp16_tflops);
+  } else printf("# ceilings: read %.1f GB/s, fp32 multiply-add %.1f GFLOP/s\n", top->read_gbs, top->fma_gflops);
+  if (run->peers[0]) printf("# peers, in turn with our samples: %s\n", run->peers);
+  if (absent[0]) printf("# absent peers, whose rows are missing: %s\n", absent);
+  printf("# cold samples (%s) until %.2g s, or noise below 0.2 %%; median, noise = half the quartiles' distance\n",
+         s->gpu ? "L2 cache flushed" : "inputs rotate through 256 MiB", s->seconds);
 }
 
 int main(int argc, char **argv) {
   struct options o;
   regex_t filter;
   parse(argc, argv, &o);
-  if (o.filter && regcomp(&filter, o.filter, REG_EXTENDED | REG_NOSUB)) {
-    fprintf(stderr, "actscope-bench: --filter '%s' is not a regular expression\n", o.filter);
-    return 2;
+  struct bench_settings *s = &o.settings;
+  if (o.filter && regcomp(&filter, o.filter, REG_EXTENDED | REG_NOSUB)) usage("--filter '%s' is not a regular expression", o.filter);
+  const double began = bench_now();
+  size_t count, done = 0, failed = 0, bad = 0;
+  if (o.list) { /* needs no device */
+    const struct bench_case *c = bench_cases(o.device ? (unsigned)o.device : actscope_no_gpu_reason()[0] ? ON_CPU : ON_CUDA, o.small, &count);
+    for (size_t i = 0; i < count; ++i)
+      if (!o.filter || regexec(&filter, c[i].name, 0, NULL, 0) == 0) puts(c[i].name);
+    return fflush(stdout) ? 1 : 0;
   }
-  size_t count, done = 0;
-  const struct bench_case *cases = bench_cases(&count);
-  struct row *rows = calloc(count, sizeof *rows);
+  s->gpu = open_gpu(&o);
+  const struct bench_case *cases = bench_cases(s->gpu ? ON_CUDA : ON_CPU, o.small, &count);
+  struct row *rows = calloc(count + 1, sizeof *rows);
   if (!rows) return 2;
-  struct bench_ceilings top = {NAN, NAN};
-  struct peer *peer = NULL;
-  char device[256] = "", path[4096];
-  if (!o.list) {
-    actscope_device_info info;
-    size_t devices;
-    actscope_devices(&info, 1, &devices);
-    snprintf(device, sizeof device, "%s, %d threads, %s", info.name, o.threads, info.backend);
-    if (!o.profile && !o.check_only) {
-      if (o.peers) peer = peer_start(peer_script(argv[0], path, sizeof path));
-      bench_ceilings(&top, o.threads);
-    }
-    printf("# actscope %s on %s\n", actscope_version(), device);
-    if (!isnan(top.read_gbs)) printf("# ceilings: read %.1f GB/s, fp32 multiply-add %.1f GFLOP/s\n", top.read_gbs, top.fma_gflops);
-    if (peer) printf("# peer: %s, in turn with our samples\n", peer_version(peer));
-    printf("# at most %d samples or %.1f s a case, at least %d; inputs rotate through 256 MiB but for correlation\n#\n",
-           SAMPLES_MAX, o.seconds, SAMPLES_MIN);
-    printf("%-36s %12s %11s %7s %4s %14s %6s %11s %8s %6s\n", "# case", "input", "time", "noise", "n", "rate", "of max",
-           "peer", "ratio", "#wrong");
+  struct bench_ceilings top = {NAN, NAN, NAN, NAN};
+  struct bench_run run = {.threads = s->threads, .checked = !s->profile};
+  char name[256], path[4096], command[512] = "actscope-bench", absent[256] = "";
+  for (int i = 1; i < argc; ++i)
+    snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
+  run.command = command;
+  describe(&run, &o, name, sizeof name);
+  if (!s->profile && !s->check_only) {
+    if (s->gpu) gpu_ceilings(s->gpu, &top.copy_gbs, &top.fp16_tflops);
+    else bench_cpu_ceilings(&top, s->threads);
+    if (!o.no_peers)
+      s->peers = peers_start(peer_script(argv[0], path, sizeof path), s->gpu ? "cuda" : "cpu", run.peers, absent, sizeof absent);
   }
-  int failed = 0;
-  uint64_t wrong = 0;
+  print_settings(&o, &run, &top, absent);
+  printf("#\n");
+  bench_print_head();
+  unsigned long long wrong = 0;
   for (size_t i = 0; i < count; ++i) {
     if (o.filter && regexec(&filter, cases[i].name, 0, NULL, 0) != 0) continue;
-    if (o.list) {
-      puts(cases[i].name);
+    if (bench_now() - began > o.limit) {
+      printf("# not run, no time left: %s\n", cases[i].name);
       continue;
     }
-    if (run_case(&o, &cases[i], &top, peer, &rows[done])) {
-      failed = 1;
+    if (bench_measure(s, &cases[i], &top, &rows[done])) {
+      ++failed;
       continue;
     }
-    print_row(&rows[done], !o.profile);
-    wrong += rows[done++].wrong;
+    bench_print_row(&rows[done], run.checked);
+    wrong += rows[done].wrong;
+    bad += rows[done++].wrong > 0;
+    run.seconds = bench_now() - began;
+    if (o.json && bench_write_json(o.json, &run, &top, rows, done)) ++failed; /* whatever comes later, these rows are safe */
   }
-  peer_stop(peer);
+  peers_stop(s->peers);
+  bench_check_close();
+  gpu_close(s->gpu);
   if (o.filter) regfree(&filter);
-  if (!o.list) printf("#\n# %zu rows, %llu wrong\n", done, (unsigned long long)wrong);
-  if (o.json && !o.list && write_json(o.json, &o, &top, device, "numpy", rows, done)) failed = 1;
+  run.seconds = bench_now() - began;
+  printf("#\n# %zu rows, %llu wrong, %zu could not run, %.0f s\n", done, wrong, failed, run.seconds);
+  if (o.json && bench_write_json(o.json, &run, &top, rows, done)) ++failed; /* also where no case was run */
   free(rows);
-  if (fflush(stdout)) failed = 1;
+  if (o.small) printf("%zu passed, %zu failed\n", done - bad, bad + failed);
+  if (fflush(stdout)) ++failed;
   return wrong > 0 || failed ? 1 : 0;
 }

@@ -5,10 +5,12 @@ SIM_TEST  := $(wildcard tests/sim/*_test.cu)
 # The plan on sim's device: the CUDA backend against sim's runtime, the rest as the library has it.
 SIM_HOST  := $(wildcard host/cuda/*.c)
 SIM_PLAN  := tests/gpu/test_plan.c
+# The benchmark on sim's device: every case at a small size, checked.
+SIM_BENCH := $(filter-out bench/no_gpu.c,$(wildcard bench/*.c))
 SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
 SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
-             -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -MMD -MP
+             -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
 SIM_SEEDS := 0 1 7
 # The oracle and the core's C functions, as the unit tests have them.
 SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
@@ -46,14 +48,18 @@ $(B)/sim/$(1)/plan: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B
     $(B)/sim/$(1)/tests/sim/hooks.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
+$(B)/sim/$(1)/bench: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_BENCH)) \
+    $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$(BENCH_WRAP) $$^ -o $$@ -pthread $$(IOLIBS) -lm -ldl
 endef
 $(foreach v,plain asan tsan,$(eval $(call sim_build,$(v))))
 -include $(shell find $(B)/sim -name '*.d' 2>/dev/null)
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 ## test-sim: the kernels' own source on the CPU, in three schedules
-test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7"
+test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/bench
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/bench --smoke --device cuda"
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test

@@ -1,0 +1,185 @@
+"""actscope-bench: its rows, its JSON, that wrong numbers are seen, and that the peers compute what they are timed for."""
+import importlib.util, json, math, os, re, subprocess, sys, tempfile, unittest
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, os.environ.get("ACTSCOPE_BUILD", "build"))
+BENCH = os.path.join(BUILD, "actscope-bench")
+ENV = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+DTYPE = "(f64|f32|f16|bf16|f8e4m3|f8e5m2)"
+NAMES = re.compile(rf"profile/{DTYPE}/(moments|all)/\d+[KM]iB(/[a-z]+)?|distinct/{DTYPE}/[a-z0-9-]+/\d+[KM]iB|"
+                   rf"correlation/(exact|gram|sampled)/(fp16|fp32)/\d+x\d+(/mean)?|24-layer/(direct|graph)|"
+                   rf"columns/{DTYPE}/\d+x\d+|layers/\d+x\d+x\d+/(direct|graph)")
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, os.path.join(ROOT, "bench", name + ".py"))
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def run(program, *arguments, status=0):
+    p = subprocess.run([program, *arguments], capture_output=True, text=True, env=ENV, timeout=300)
+    if p.returncode != status:
+        raise AssertionError(f"exit status {p.returncode}, not {status}\n{p.stdout[-3000:]}{p.stderr[-2000:]}")
+    return p.stdout
+
+
+def rows_of(text):
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#") and "/" in line.split()[0]]
+
+
+class Rows(unittest.TestCase):
+    def test_every_case_is_right(self):
+        text = run(BENCH, "--smoke", "--device", "cpu")
+        rows = rows_of(text)
+        self.assertGreater(len(rows), 30)
+        self.assertEqual({row[-1] for row in rows}, {"0"})
+        self.assertEqual(text.splitlines()[-1], f"{len(rows)} passed, 0 failed")
+
+    def test_names(self):
+        for device in ("cpu", "cuda"):
+            names = run(BENCH, "--list", "--device", device).split()
+            self.assertEqual([n for n in names if not NAMES.fullmatch(n)], [])
+            self.assertEqual(len(names), len(set(names)))
+            for family in ("profile/f32/all", "profile/f8e5m2/moments", "distinct/f32/256ths", "correlation/gram/fp32/128x8192",
+                           "correlation/exact/fp32/128x8192", "correlation/sampled", "24-layer/direct", "columns/", "layers/96"):
+                self.assertTrue(any(n.startswith(family) for n in names), family)
+        for name in ("24-layer/graph", "correlation/exact/fp16/128x1048576/mean", "profile/f32/all/256MiB"):
+            self.assertIn(name, names)
+
+    def test_a_timed_row(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.json")
+            text = run(BENCH, "--device", "cpu", "--filter", "^profile/f32/all/1MiB$|exact/fp32/32x1024", "--seconds", "0.02",
+                       "--no-peers", "--json", path)
+            with open(path) as file:
+                result = json.load(file)
+        self.assertGreater(result["ceilings"]["read_gbs"], 0)
+        self.assertGreater(result["ceilings"]["fp32_gflops"], 0)
+        self.assertIn("# ceilings: read", text)
+        profile, pairs = result["rows"]
+        self.assertEqual((profile["case"], profile["dtype"], profile["bytes"]), ("profile/f32/all/1MiB", "f32", 1 << 20))
+        for row in (profile, pairs):
+            self.assertEqual(row["wrong"], 0)
+            self.assertGreater(row["compared"], 20)
+            self.assertGreaterEqual(row["samples"], 5)
+            self.assertIn(row["stop"], ("time", "noise", "samples"))
+            self.assertEqual(row["allocations"], 0)
+            self.assertNotIn("synchronisations", row)  # nothing of a GPU
+            self.assertNotIn("peer", row)
+            self.assertGreater(row["hot_us"], 0)
+        self.assertAlmostEqual(profile["gbs"], profile["bytes"] / profile["time_us"] / 1e3, delta=1e-6 * profile["gbs"])
+        self.assertAlmostEqual(profile["fraction_of_ceiling"], profile["gbs"] / result["ceilings"]["read_gbs"], places=9)
+        self.assertAlmostEqual(pairs["tflops"], 32 * 1024 * 1023 / pairs["time_us"] / 1e6, delta=1e-6 * pairs["tflops"])
+
+    def test_a_peer_beside_a_row(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.json")
+            env = {**ENV, "PYTHON": sys.executable}
+            subprocess.run([BENCH, "--device", "cpu", "--filter", "^correlation/gram/fp32/128x8192$", "--seconds", "0.02",
+                            "--peer-seconds", "0", "--json", path], check=True, capture_output=True, env=env, timeout=300)
+            with open(path) as file:
+                result = json.load(file)
+        row = result["rows"][0]
+        self.assertIn("NumPy", result["peers"])
+        self.assertIn("NumPy Gram", [p["name"] for p in row["peers"]])
+        self.assertEqual(row["peer"]["time_us"], min(p["time_us"] for p in row["peers"]))
+        self.assertAlmostEqual(row["ratio"], row["peer"]["time_us"] / row["time_us"], places=6)
+        for peer in row["peers"]:
+            self.assertGreater(peer["time_us"], 0)
+            self.assertGreaterEqual(peer["samples"], 1)
+
+    def test_unchecked_is_not_zero(self):
+        rows = rows_of(run(BENCH, "--device", "cpu", "--profile", "--filter", "32x1024"))
+        self.assertEqual([row[-1] for row in rows], ["N/A"])
+
+    def test_wrong_usage(self):
+        for arguments in (["--what"], ["--json"], ["--device", "tpu"], ["--filter", "("], ["--seconds", "fast"], ["--threads", "0"]):
+            run(BENCH, *arguments, status=2)
+
+
+class Wrong(unittest.TestCase):
+    """The same program over a library whose reports are wrong in one number each (tests/bench/broken_reports.c)."""
+    def test_every_row_notices(self):
+        text = run(os.path.join(BUILD, "tests", "bench-broken"), "--smoke", "--device", "cpu", status=1)
+        rows = rows_of(text)
+        self.assertGreater(len(rows), 30)
+        self.assertEqual([row[0] for row in rows if not int(row[-1]) > 0], [])
+        self.assertEqual(text.splitlines()[-1], f"0 passed, {len(rows)} failed")
+        self.assertEqual(text.count("# wrong: "), len(rows))  # each with one line that says what
+
+    def test_in_the_json(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "rows.json")
+            run(os.path.join(BUILD, "tests", "bench-broken"), "--check", "--device", "cpu", "--filter", "32x1024", "--json", path, status=1)
+            with open(path) as file:
+                self.assertGreater(json.load(file)["rows"][0]["wrong"], 0)
+
+
+class Peers(unittest.TestCase):
+    """Every way of peers.py that this machine can run, against double precision."""
+    @classmethod
+    def setUpClass(cls):
+        cls.peers = module("peers")
+        cls.worker = cls.peers.Worker("cpu")
+
+    def expected(self, x):
+        v = x.astype(np.float64)
+        z = v - v.mean(0)
+        z = z[:, (z != 0).any(0)]
+        r = np.corrcoef(z.T)
+        off = ~np.eye(len(r), dtype=bool)
+        d, flat = v - v.mean(), np.sort(v.ravel())
+        m2 = (d * d).mean()
+        p = np.abs(flat) / np.abs(flat).sum()
+        p = p[p > 0]
+        return dict(mean=v.mean(), variance=v.var(ddof=1), skewness=(d**3).mean() / m2**1.5, kurtosis=(d**4).mean() / m2**2 - 3,
+                    min=v.min(), max=v.max(), abs_mean=np.abs(v).mean(), l2_norm=np.sqrt((v * v).sum()), zero=(v == 0).sum(),
+                    nan=0, inf=0, negative=(v < 0).sum(), entropy=-(p * np.log(p)).sum() / np.log(v.size),
+                    quantiles=[flat[max(math.ceil(q * flat.size) - 1, 0)] for q in self.peers.LEVELS], distinct=len(set(flat)),
+                    constant=(v.min(0) == v.max(0)).sum(), dead=(np.abs(v).max(0) <= 1e-6).sum(), std=None,
+                    mean_abs=np.abs(r[off]).mean(), mean_square=(r[off]**2).mean())
+
+    def test_numbers(self):
+        x = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
+        x[:, 3] = x[:, 4] * 0.5 + x[:, 5]
+        want, seen = self.expected(x), 0
+        for operation, ways in self.peers.WAYS.items():
+            for name, library, dtypes, function in ways:
+                with self.subTest(operation=operation, name=name):
+                    got = function(self.worker.device.given(x, library))
+                    rough = name.startswith("DataSketches")
+                    self.assertTrue(got)
+                    for key, value in got.items():
+                        if operation == "columns" and key in ("mean", "std"):
+                            continue
+                        value, wanted = np.asarray(value, np.float64), np.asarray(want[key], np.float64)
+                        if rough and key == "quantiles":  # by rank
+                            rank = np.searchsorted(np.sort(x.ravel()), value.astype(np.float32)) / x.size
+                            np.testing.assert_allclose(rank, self.peers.LEVELS, atol=0.03)
+                        else:
+                            np.testing.assert_allclose(value, wanted, rtol=0.06 if rough else 2e-5, atol=2e-6, err_msg=key)
+                    seen += 1
+        self.assertGreaterEqual(seen, 9)
+
+    def test_protocol(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "0")
+            np.arange(8, dtype=np.float32).tofile(path)
+            talk = f"ping\npresent\nknows\tdistinct\tbf16\nknows\tdistinct\tf32\nload\tdistinct\tf32\t{path}\t8x4\nrun\t0\npeak\t0\nrun\t99\nunload\nwhat\n"
+            p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "peers.py"), "cpu"], input=talk,
+                               capture_output=True, text=True, timeout=120)
+        ping, present, no, yes, names, seconds, peak, error, gone, unknown = p.stdout.splitlines()
+        self.assertEqual((ping, no, yes, gone), ("ok", "no", "yes", "ok"))
+        self.assertIn("NumPy " + np.__version__, present)
+        self.assertEqual(names.split("\t")[0], "NumPy unique")
+        self.assertGreater(float(seconds), 0)
+        self.assertGreaterEqual(float(peak), 0)
+        self.assertTrue(error.startswith("error") and unknown.startswith("error"))
+
+
+if __name__ == "__main__":
+    unittest.main()
