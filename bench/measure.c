@@ -223,8 +223,8 @@ int bench_measure(const struct bench_settings *s, const struct bench_case *c, co
   row->bytes = in.bytes;
   row->workspace = in.workspace_bytes;
   int failed = first_call(&call);
+  if (!failed && !s->profile) count(&call, row);
   if (!failed && timed) {
-    count(&call, row);
     meet(&rivals, s, &in);
     sample(s, &call, &rivals, top, row);
     part(&rivals, row);

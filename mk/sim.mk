@@ -48,7 +48,7 @@ $(B)/sim/$(1)/plan: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B
     $(B)/sim/$(1)/tests/sim/hooks.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
-$(B)/sim/$(1)/bench: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_BENCH)) \
+$(B)/sim/$(1)/actscope-bench: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_BENCH)) \
     $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$(BENCH_WRAP) $$^ -o $$@ -pthread $$(IOLIBS) -lm -ldl
@@ -58,8 +58,8 @@ $(foreach v,plain asan tsan,$(eval $(call sim_build,$(v))))
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 ## test-sim: the kernels' own source on the CPU, in three schedules
-test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/bench
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/bench --smoke --device cuda"
+test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/actscope-bench --smoke --device cuda"
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
