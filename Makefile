@@ -63,7 +63,7 @@ ISA_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
 SIMDFLAGS := -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -ffp-contract=fast -Wno-psabi
 
 # The profile's sums depend on the order in which they are written.
-$(foreach i,$(ISAS),$(B)/obj/host/cpu/simd/profile.$(i).o): SIMDFLAGS += -fno-associative-math
+$(foreach i,$(ISAS),$(foreach f,profile product,$(B)/obj/host/cpu/simd/$(f).$(i).o)): SIMDFLAGS += -fno-associative-math
 
 LIBS     := -lm -lpthread
 include mk/cuda.mk

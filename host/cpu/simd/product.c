@@ -8,34 +8,50 @@
 
 #include "cpu/simd/lanes.h"
 
-#define SLICES 32
+#define SLICES 24
+#define UNROLL 4 /* values multiplied in a round */
+#define QUEUE 8 /* carries of as many tiles are added up at once */
 #define PACK_ROWS 16
-#define TILES_MAX (1u << 26) /* tiles of up to 24 vectors before a counter of SLICES bits could run over */
+#define TILES_MAX (1u << 17) /* tiles of up to 24 vectors before a counter of SLICES bits could run over, or a sum */
+
+typedef uint64_t vq __attribute__((vector_size(4 * LANES)));
 
 /* What product_tally.lanes holds. */
 struct lanes {
   vf max;
   vd max_wide;
+  vq abs, square; /* sums of |r| and r^2 in 2^-40, each tile with the bits of FIXED */
   vi above[ACTSCOPE_THRESHOLD_COUNT];
 #if LANES >= 8
   vi slice[2][SLICES]; /* bins 0 .. 31, 32 .. 63 */
+  vi queue[2][QUEUE];  /* carries for slice[][queue_level] */
+  int queued[2], queue_level;
 #else
   uint64_t bin[2][ACTSCOPE_PAIR_BINS]; /* two tables: neighbours often share a bin */
 #endif
 };
 _Static_assert(sizeof(struct lanes) <= PRODUCT_TALLY_LANES, "a tally holds the vectors");
 
+/* A double from 0 to 2^11 plus this has its multiple of 2^-40 in the lowest bits. */
+#define FIXED 6144.0
+
 static void tally_init(struct product_tally *t) { memset(t, 0, sizeof *t); }
+
+#if LANES >= 8
+static void queue_empty(struct lanes *s, int half);
+#endif
 
 static void tally_empty(struct product_tally *t) {
   struct lanes *s = (struct lanes *)t->lanes;
   struct pairs *p = &t->pairs;
 #if LANES >= 8
-  for (int half = 0; half < 2; ++half)
+  for (int half = 0; half < 2; ++half) {
+    queue_empty(s, half);
     for (int l = 0; l < SLICES; ++l)
       for (int i = 0; i < LANES; ++i)
         for (uint32_t word = (uint32_t)s->slice[half][l][i]; word != 0; word &= word - 1)
           p->histogram[32 * half + __builtin_ctz(word)] += 1ull << l;
+  }
 #else
   for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) p->histogram[k] += s->bin[0][k] + s->bin[1][k];
 #endif
@@ -43,8 +59,11 @@ static void tally_empty(struct product_tally *t) {
     for (int i = 0; i < LANES; ++i) p->above[k] += (uint32_t)s->above[k][i];
   uint32_t top = core_bits32(vf_top(s->max));
   if (top > p->max_bits) p->max_bits = top;
-  for (int i = 0; i < LANES / 2; ++i)
+  for (int i = 0; i < LANES / 2; ++i) {
     if (s->max_wide[i] > p->max) p->max = s->max_wide[i];
+    pairs_add(&p->abs, s->abs[i] - t->tiles * core_bits64(FIXED));
+    pairs_add(&p->square, s->square[i] - t->tiles * core_bits64(FIXED));
+  }
   memset(s, 0, sizeof *s);
   t->tiles = 0;
 }
@@ -61,46 +80,67 @@ LANE_FN vi bin_word(vf r) {
   __m512 bin = _mm512_add_round_ps((__m512)r, _mm512_set1_ps(131072), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
   return (vi)_mm512_rolv_epi32(_mm512_set1_epi32(1), (__m512i)bin);
 }
+LANE_FN vi bin_word_of(vf r, int half) {
+  vi x = bin_word(r);
+  return half < 0 ? x : half ? x & (r >= 0.5f) : x & (r < 0.5f);
+}
 #else
 LANE_FN vi add3(vi a, vi b, vi c) { return a ^ b ^ c; }
 LANE_FN vi carry3(vi a, vi b, vi c) { return (a & b) | (c & (a ^ b)); }
-LANE_FN vi bin_word(vf r) {
-  vi bin = __builtin_convertvector(r * (float)ACTSCOPE_PAIR_BINS, vi) & 31;
+/* 1 << (bin of r, less 32 in the upper half); what is then not in 0 .. 31 is shifted out. Adding to the exponent
+ * multiplies by 64 and leaves the multipliers to the products. */
+LANE_FN vi bin_word_of(vf r, int half) {
+  vi bin = __builtin_convertvector((vf)((vi)r + (6 << 23)), vi);
+  if (half == 1) bin -= 32;
   return (vi)_mm256_sllv_epi32(_mm256_set1_epi32(1), (__m256i)bin);
 }
 #endif
 
-/* Adds n words a lane to the counters from this slice on; n is a constant of the caller. */
-LANE_FN void slices_add(vi *slice, vi *x, int n) {
-#pragma GCC unroll 4
-  while (n > 1) {
-    vi s = *slice;
-    int m = 0;
+/* Adds n words a lane to the counters of a slice: their carries take the words' place; returns how many. */
+LANE_FN int slice_add(vi *slice, vi *x, int n) {
+  vi s = *slice;
+  int m = 0;
 #pragma GCC unroll 6
-    for (int q = 0; q + 1 < n; q += 2) {
-      vi carry = carry3(s, x[q], x[q + 1]);
-      s = add3(s, x[q], x[q + 1]);
-      x[m++] = carry;
-    }
-    if (n & 1) {
-      vi carry = s & x[n - 1];
-      s ^= x[n - 1];
-      x[m++] = carry;
-    }
-    *slice++ = s;
-    n = m;
+  for (int q = 0; q + 1 < n; q += 2) {
+    vi carry = carry3(s, x[q], x[q + 1]);
+    s = add3(s, x[q], x[q + 1]);
+    x[m++] = carry;
   }
-  vi carry = x[0];
+  if (n & 1) {
+    vi carry = s & x[n - 1];
+    s ^= x[n - 1];
+    x[m++] = carry;
+  }
+  *slice = s;
+  return m;
+}
+/* The same for the slices from *at on until one word is left: the carry for the slice that *at then points to. n is a
+ * constant of the caller, at most 8. */
+LANE_FN vi slices_add(vi **at, vi *x, int n) {
+  if (n > 1) n = slice_add((*at)++, x, n);
+  if (n > 1) n = slice_add((*at)++, x, n);
+  if (n > 1) n = slice_add((*at)++, x, n);
+  return x[0];
+}
+
+/* How far a carry ripples is not to be foretold, so that only the carry of many tiles does. */
+static __attribute__((noinline)) void queue_empty(struct lanes *s, int half) {
+  vi x[QUEUE], *slice = s->slice[half] + s->queue_level;
+  memcpy(x, s->queue[half], sizeof x);
+  memset(s->queue[half], 0, sizeof x);
+  s->queued[half] = 0;
+  vi carry = slices_add(&slice, x, QUEUE);
   while (vi_any(carry)) {
-    vi s = *slice;
-    *slice++ = s ^ carry;
-    carry = s & carry;
+    vi sum = *slice;
+    *slice++ = sum ^ carry;
+    carry = sum & carry;
   }
 }
 
 /* n vectors of |r|, an even number, of which only lanes with bit `half` of their bin's bit 5 count (half -1: all, and
  * all bins are below 32). Four words at a time leave one carry for the third slice. */
-LANE_FN void count_half(const vf *r, int n, int half, vi *slice) {
+LANE_FN void count_half(const vf *r, int n, int half, struct lanes *s) {
+  vi *slice = s->slice[half == 1];
   vi ones = slice[0], twos = slice[1], fours[6];
 #pragma GCC unroll 6
   for (int q = 0; q < n; q += 4) {
@@ -111,9 +151,7 @@ LANE_FN void count_half(const vf *r, int n, int half, vi *slice) {
       if (q + i >= n) continue;
       vf v = r[q + i];
       if (half == 1) v = vf_min(v, vf_all((ACTSCOPE_PAIR_BINS - 0.5f) / ACTSCOPE_PAIR_BINS)); /* 1 is in the last bin */
-      x[i] = bin_word(v);
-      if (half == 0) x[i] &= v < 0.5f;
-      if (half == 1) x[i] &= v >= 0.5f;
+      x[i] = bin_word_of(v, half);
     }
     vi a = carry3(ones, x[0], x[1]);
     ones = add3(ones, x[0], x[1]);
@@ -127,15 +165,18 @@ LANE_FN void count_half(const vf *r, int n, int half, vi *slice) {
   }
   slice[0] = ones;
   slice[1] = twos;
-  slices_add(slice + 2, fours, (n + 3) / 4);
+  slice += 2;
+  s->queue[half == 1][s->queued[half == 1]] = slices_add(&slice, fours, (n + 3) / 4);
+  s->queue_level = (int)(slice - s->slice[half == 1]);
+  if (++s->queued[half == 1] == QUEUE) queue_empty(s, half == 1);
 }
 
 LANE_FN void count_bins(const vf *r, int n, int upper, struct lanes *s) {
   if (!upper) {
-    count_half(r, n, -1, s->slice[0]);
+    count_half(r, n, -1, s);
   } else {
-    count_half(r, n, 0, s->slice[0]);
-    count_half(r, n, 1, s->slice[1]);
+    count_half(r, n, 0, s);
+    count_half(r, n, 1, s);
   }
 }
 #else
@@ -164,12 +205,24 @@ LANE_FN void count_all(const vf *r, int n, vf top, uint32_t functionals, struct 
     }
 }
 
+/* Sums of a tile, by lanes: rounded here, they are the same whatever comes before and after. */
 LANE_FN void tally_tile(struct product_tally *t, vd sum, vd square, uint64_t cells) {
-  pairs_add(&t->pairs.abs, pairs_fixed(vd_sum(sum)));
-  pairs_add(&t->pairs.square, pairs_fixed(vd_sum(square)));
+  struct lanes *s = (struct lanes *)t->lanes;
+  s->abs += (vq)(sum + FIXED);
+  s->square += (vq)(square + FIXED);
   t->cells += cells;
   if (++t->tiles >= TILES_MAX) tally_empty(t);
 }
+
+/* c += y x. With AVX2 the sums of a tile and the factors fill all registers, which the compiler only manages when told
+ * which form of the instruction to take, and to load a factor once: else up to a fifth is lost to moves and loads. */
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define MULTIPLY_ADD_SINGLE(c, y, x) __asm__("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(y), "x"(x))
+#define MULTIPLY_ADD_WIDE(c, y, x) __asm__("vfmadd231pd %2, %1, %0" : "+x"(c) : "x"(y), "x"(x))
+#else
+#define MULTIPLY_ADD_SINGLE(c, y, x) ((c) += (y) * (x))
+#define MULTIPLY_ADD_WIDE(c, y, x) ((c) += (y) * (x))
+#endif
 
 /* ---- float ----------------------------------------------------------------------------------------------------------- */
 
@@ -195,20 +248,19 @@ LANE_FN vf standardise_single(vf x, struct means_single m) {
 #endif
 #define VECTORS 3
 
-LANE_FN void gather_single(vf (*c)[VECTORS], uint32_t functionals, struct product_tally *t) {
+static __attribute__((noinline)) void gather_single(const vf *r, uint32_t functionals, struct product_tally *t) {
   struct lanes *s = (struct lanes *)t->lanes;
-  vf sum[VECTORS], square[VECTORS], top[VECTORS], r[ROWS * VECTORS];
+  vf sum[VECTORS], square[VECTORS], top[VECTORS];
 #pragma GCC unroll 3
   for (int v = 0; v < VECTORS; ++v) sum[v] = square[v] = top[v] = (vf){0};
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 3
     for (int v = 0; v < VECTORS; ++v) {
-      vf a = vf_abs(c[i][v]);
+      vf a = r[i * VECTORS + v];
       sum[v] += a;
       square[v] += a * a;
       top[v] = vf_max(a, top[v]);
-      r[i * VECTORS + v] = a;
     }
   vf tops = vf_max(vf_max(top[0], top[1]), top[2]);
   s->max = vf_max(tops, s->max);
@@ -224,6 +276,8 @@ LANE_FN void gather_single(vf (*c)[VECTORS], uint32_t functionals, struct produc
 #define LOAD vf_load
 #define STORE vf_store
 #define ALL vf_all
+#define ABS vf_abs
+#define MULTIPLY_ADD MULTIPLY_ADD_SINGLE
 #define ADD_TO to_doubles_single
 #define MEANS struct means_single
 #define MEANS_LOAD means_load_single
@@ -241,6 +295,8 @@ enum { ROWS_SINGLE = ROWS, COLUMNS_SINGLE = VECTORS * LANES };
 #undef LOAD
 #undef STORE
 #undef ALL
+#undef ABS
+#undef MULTIPLY_ADD
 #undef ADD_TO
 #undef MEANS
 #undef MEANS_LOAD
@@ -267,26 +323,26 @@ LANE_FN vd standardise_wide(vd x, struct means_wide m) { return (x - m.mean) * m
 #define VECTORS 3
 #endif
 
-LANE_FN void gather_wide(vd (*c)[VECTORS], uint32_t functionals, struct product_tally *t) {
+static __attribute__((noinline)) void gather_wide(const vd *r, uint32_t functionals, struct product_tally *t) {
   struct lanes *s = (struct lanes *)t->lanes;
   vd sum[VECTORS], square[VECTORS], top = {0};
-  vf r[ROWS * VECTORS / 2], tops = {0};
+  vf narrow[ROWS * VECTORS / 2], tops = {0};
   for (int v = 0; v < VECTORS; ++v) sum[v] = square[v] = (vd){0};
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i += 2)
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) {
-      vd a = vd_abs(c[i][v]), b = vd_abs(c[i + 1][v]);
+      vd a = r[i * VECTORS + v], b = r[(i + 1) * VECTORS + v];
       sum[v] += a + b;
       square[v] += a * a;
       square[v] += b * b;
       top = vd_max(vd_max(a, b), top);
-      r[i / 2 * VECTORS + v] = vf_join(a, b);
+      narrow[i / 2 * VECTORS + v] = vf_join(a, b);
     }
   s->max_wide = vd_max(top, s->max_wide);
   if (functionals) {
-    for (int q = 0; q < ROWS * VECTORS / 2; ++q) tops = vf_max(r[q], tops);
-    count_all(r, ROWS * VECTORS / 2, tops, functionals, s);
+    for (int q = 0; q < ROWS * VECTORS / 2; ++q) tops = vf_max(narrow[q], tops);
+    count_all(narrow, ROWS * VECTORS / 2, tops, functionals, s);
   }
   for (int v = 1; v < VECTORS; ++v) {
     sum[0] += sum[v];
@@ -302,6 +358,8 @@ LANE_FN void gather_wide(vd (*c)[VECTORS], uint32_t functionals, struct product_
 #define LOAD vd_load
 #define STORE vd_store
 #define ALL vd_all
+#define ABS vd_abs
+#define MULTIPLY_ADD MULTIPLY_ADD_WIDE
 #define ADD_TO to_doubles_wide
 #define MEANS struct means_wide
 #define MEANS_LOAD means_load_wide

@@ -1,10 +1,22 @@
 /* product_real.h - the kernels of product.c for one type; included twice.
  *
  * REAL, VEC, WIDTH, LOAD, STORE, ALL, ADD_TO, NAME as in columns_real.h; ROWS x (VECTORS * WIDTH) is the register tile,
- * ROWS divides WIDTH; MEANS, MEANS_LOAD, MEANS_ALL, STANDARDISE: means and scales of a vector's lanes, (x - mean) scale
+ * ROWS divides WIDTH; ABS; MULTIPLY_ADD(c, y, x): c += y x; MEANS, MEANS_LOAD, MEANS_ALL, STANDARDISE: means and scales of a vector's lanes, (x - mean) scale
  * in double; TRANSPOSE. */
 
 #define COLUMNS (VECTORS * WIDTH)
+
+LANE_FN void NAME(dot_step)(const REAL *a, const REAL *b, int64_t stride, VEC c[ROWS][VECTORS]) {
+  VEC x[VECTORS];
+#pragma GCC unroll 4
+  for (int v = 0; v < VECTORS; ++v) x[v] = LOAD(b + v * stride);
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i) {
+    VEC y = ALL(a[i]);
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) MULTIPLY_ADD(c[i][v], y, x[v]);
+  }
+}
 
 /* c = sum over k values of a (ROWS of a panel) times b (VECTORS panels). */
 LANE_FN void NAME(dot)(const REAL *a, const REAL *b, int64_t stride, uint64_t k, VEC c[ROWS][VECTORS]) {
@@ -12,17 +24,10 @@ LANE_FN void NAME(dot)(const REAL *a, const REAL *b, int64_t stride, uint64_t k,
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) c[i][v] = (VEC){0};
-  for (; k > 0; --k, a += WIDTH, b += WIDTH) {
-    VEC x[VECTORS];
+  for (; k >= UNROLL; k -= UNROLL, a += UNROLL * WIDTH, b += UNROLL * WIDTH)
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; ++v) x[v] = LOAD(b + v * stride);
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; ++i) {
-      VEC y = ALL(a[i]);
-#pragma GCC unroll 4
-      for (int v = 0; v < VECTORS; ++v) c[i][v] += y * x[v];
-    }
-  }
+    for (int u = 0; u < UNROLL; ++u) NAME(dot_step)(a + u * WIDTH, b + u * WIDTH, stride, c);
+  for (; k > 0; --k, a += WIDTH, b += WIDTH) NAME(dot_step)(a, b, stride, c);
 }
 
 /* Zero where (i, j) does not count. */
@@ -42,34 +47,46 @@ LANE_FN const REAL *NAME(panel)(const void *base, int64_t stride, uint64_t at) {
   return (const REAL *)base + (int64_t)(at / WIDTH) * stride + at % WIDTH;
 }
 
-/* Fetches a share of the panels after b, for row i of `rows`: they are next. */
-LANE_FN void NAME(ahead)(const REAL *b, int64_t stride, uint64_t k, uint64_t i, uint64_t rows) {
-  uint64_t tiles = (rows + ROWS - 1) / ROWS, share = (k + tiles - 1) / tiles, from = i / ROWS * share;
+/* Fetches `share` values of the panels after b, from value `from` on: they are next. */
+LANE_FN void NAME(ahead)(const REAL *b, int64_t stride, uint64_t from, uint64_t share) {
   const REAL *next = b + VECTORS * stride + from * WIDTH;
   for (uint64_t l = 0; l < share; ++l, next += WIDTH)
     for (int v = 0; v < VECTORS; ++v) __builtin_prefetch(next + v * stride, 0, 2);
 }
 
+/* A tile is gathered after the products of the next: its operations wait for nothing and fill the gaps that those of the
+ * multipliers leave while they come to their end. */
 static void NAME(direct)(const struct product_part *p, struct product_tally *t) {
+  VEC c[2][ROWS][VECTORS];
+  int at = 0, held = 0;
+  uint64_t down = (p->rows + ROWS - 1) / ROWS, across = (p->columns + COLUMNS - 1) / COLUMNS, share = (p->k + down - 1) / down;
+  int whole = product_band_meets(p->band, p->i0, down * ROWS, p->j0, across * COLUMNS) == 2;
   for (uint64_t j = 0; j < p->columns; j += COLUMNS) {
     if (p->j0 + j >= p->band->v) break;
     const REAL *b = NAME(panel)(p->b, p->stride, j);
-    for (uint64_t i = 0; i < p->rows; i += ROWS) {
+    for (uint64_t i = 0, from = 0; i < p->rows; i += ROWS, from += share) {
       if (p->i0 + i >= p->band->v) break;
-      int meets = product_band_meets(p->band, p->i0 + i, ROWS, p->j0 + j, COLUMNS);
+      int meets = whole ? 2 : product_band_meets(p->band, p->i0 + i, ROWS, p->j0 + j, COLUMNS);
       if (meets == 0) continue;
-      NAME(ahead)(b, p->stride, p->k, i, p->rows);
-      VEC c[ROWS][VECTORS];
-      NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, c);
+      NAME(ahead)(b, p->stride, from, share);
+      VEC now[ROWS][VECTORS];
+      NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, now);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; ++v) c[at][r][v] = ABS(now[r][v]);
       if (meets == 1) {
         REAL copy[ROWS][COLUMNS];
-        memcpy(copy, c, sizeof copy);
+        memcpy(copy, c[at], sizeof copy);
         NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
-        memcpy(c, copy, sizeof copy);
+        memcpy(c[at], copy, sizeof copy);
       }
-      NAME(gather)(c, p->functionals, t);
+      at = !at;
+      if (held) NAME(gather)(c[at][0], p->functionals, t);
+      held = 1;
     }
   }
+  if (held) NAME(gather)(c[!at][0], p->functionals, t);
 }
 
 /* Fetches a share of the next chunk's panels: those of rows while the first columns are worked on, and so on. */
@@ -125,7 +142,11 @@ static void NAME(take)(const struct product_part *p, struct product_tally *t) {
         for (int l = 0; l < COLUMNS; ++l) copy[r][l] = (REAL)p->sum[(int64_t)(i + (uint64_t)r) * p->sum_ld + (int64_t)j + l];
       if (meets == 1) NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
       memcpy(c, copy, sizeof copy);
-      NAME(gather)(c, p->functionals, t);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; ++v) c[r][v] = ABS(c[r][v]);
+      NAME(gather)(c[0], p->functionals, t);
     }
   }
 }
