@@ -12,8 +12,9 @@
 enum {
   BLOCK = PRODUCT_BLOCK,
   CHUNK = PRODUCT_CHUNK,
+  UNIT_TILES = 8,        /* register tiles multiplied one after the other: their columns stay in the first-level cache */
   GROUPS_MAX = 64,       /* chunks packed at once */
-  GROUP_BYTES = 1 << 20  /* and bytes, about */
+  GROUP_BYTES = 1 << 23  /* and bytes, about */
 };
 
 static uint64_t ceil_to(uint64_t a, uint64_t unit) { return (a + unit - 1) / unit * unit; }
@@ -61,6 +62,9 @@ static char *panels_at(const struct run *r, uint64_t k, uint64_t length, uint64_
 static void multiply(struct run *r, int threads) {
   uint64_t rows = (uint64_t)r->kernels->rows, columns = (uint64_t)r->kernels->columns;
   uint64_t blocks = (r->n + BLOCK - 1) / BLOCK, across = (r->n + columns - 1) / columns, down = (r->n + rows - 1) / rows;
+  uint64_t tiles = across * down / (16 * (uint64_t)threads); /* half of them lie below the diagonal */
+  uint64_t unit = tiles < 2 ? rows : ceil_to(rows * least_of(tiles, UNIT_TILES), (uint64_t)r->kernels->lanes); /* whole panels */
+  uint64_t units = (r->n + unit - 1) / unit;
 #pragma omp parallel num_threads(threads)
   {
     void *buffer = r->buffers + (uint64_t)omp_get_thread_num() * ZSCORES_BUFFER;
@@ -75,13 +79,13 @@ static void multiply(struct run *r, int threads) {
                               (int64_t)(values * (uint64_t)r->kernels->lanes), buffer);
       }
       tasks_begin(r);
-      for (uint64_t t = task(r); t < across * down; t = task(r)) {
-        uint64_t i = t / across * rows, j = t % across * columns;
+      for (uint64_t t = task(r); t < across * units; t = task(r)) {
+        uint64_t i = t / across * unit, j = t % across * columns;
         if (j + columns - 1 < i) continue;
         struct product_part p = {0};
         p.i0 = i;
         p.j0 = j;
-        p.rows = least_of(rows, r->n - i);
+        p.rows = least_of(unit, r->n - i);
         p.columns = least_of(columns, r->n - j);
         p.band = &r->band;
         p.sum = r->matrix + i * r->n + j;
