@@ -23,12 +23,49 @@ LANE_FN uint32_t F(lanes_count)(I v) {
   return (uint32_t)sum;
 }
 
+/* Counts the elements of a vector in the histogram. */
+#define COUNT_BINS(at)                                                              \
+  _Pragma("GCC unroll 16") for (int k = 0; k < (int)(sizeof(V) / sizeof(REAL)); ++k) { \
+    uint32_t bin = F(bin_at)((at) + (size_t)k * sizeof(REAL));                      \
+    ++(k % 4 == 0 ? table0 : k % 4 == 1 ? table1 : k % 4 == 2 ? table2 : table3)[bin]; \
+  }
+
+/* The sums of a and a log2 a and the histogram, where they have a loop of their own: with 16 registers the constants of
+ * one loop for all would be loaded for each vector. Fetches the next block meanwhile. */
+LANE_FN void F(logs_run)(const char *x, uint32_t vectors, const struct profile_frame *frame, int histogram,
+                         const struct profile_counts *counts, struct profile_sums *out) {
+  enum { LEVEL = 16 };
+  const V abs_scale = F(spread)((REAL)frame->abs_scale);
+  const U magnitude = (U){0} + MAGNITUDE;
+  uint32_t *table0 = 0, *table1 = 0, *table2 = 0, *table3 = 0;
+  if (histogram) table0 = counts->table[0], table1 = counts->table[1], table2 = counts->table[2], table3 = counts->table[3];
+  for (uint32_t v = 0; v < vectors;) {
+    V ta = {0}, tl = {0};
+    uint32_t group = vectors - v < LEVEL * LEVEL ? vectors : v + LEVEL * LEVEL;
+    while (v < group) {
+      V sa = {0}, sl = {0};
+      for (uint32_t end = group - v < LEVEL ? group : v + LEVEL; v < end; ++v) {
+        const char *at = x + (size_t)v * sizeof(V);
+        FETCH(at, PROFILE_BLOCK * sizeof(float));
+        V a = (V)((U)F(load_v)(at) & magnitude) * abs_scale;
+        sa += a;
+        sl = F(add_log)(sl, a);
+        if (histogram) COUNT_BINS(at)
+      }
+      ta += sa, tl += sl;
+    }
+    out->abs += F(lanes_sum)(ta);
+    out->abs_log2 += F(lanes_sum)(tl);
+  }
+}
+
 /* `vectors` whole vectors from x on. The flags are constants where this is called. With `hash`, the hashes of values other
  * than 0 that pass the filter go to `hashes`, PROFILE_HASHES of room; returns their number, ~0 if there is not room enough. */
 LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profile_frame *frame, int entropy, int masked,
                              int histogram, const struct profile_counts *counts, int hash, uint32_t *hashes,
                              uint32_t filter, struct profile_sums *out) {
   enum { WIDTH = sizeof(V) / sizeof(REAL), LEVEL = 16 };
+  const int logs_apart = LANES < 16 && entropy && !masked && !hash;
   const V scale = F(spread)((REAL)frame->scale), start = F(spread)((REAL)(frame->pivot * frame->scale)),
           abs_scale = F(spread)((REAL)frame->abs_scale), pivot = F(spread)((REAL)frame->pivot),
           infinity = F(spread)((REAL)INFINITY), zeros = {0};
@@ -46,6 +83,7 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
       V s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, sa = {0}, sl = {0};
       for (uint32_t end = group - v < LEVEL ? group : v + LEVEL; v < end; ++v) {
         const char *at = x + (size_t)v * sizeof(V);
+        if (LANES == 8 && !logs_apart) FETCH(at, SUMS_AHEAD);
         V value = F(load_v)(at), lower = value, upper = value, size = (V)((U)value & magnitude);
         if (masked) {
           M real = F(less)(size, infinity);
@@ -63,21 +101,18 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
         tiny = F(count)(tiny, F(below)((U)size, normal));
         negative = F(count)(negative, F(negative)(lower));
         if (masked) size = (V)((U)F(pick)(F(less)(size, infinity), size, zeros));
-        V d = value * scale - start, d2 = d * d, a = size * abs_scale;
+        V d = value * scale - start, d2 = d * d;
         s1 += d;
         s2 += d2;
         s3 += d2 * d;
         s4 += d2 * d2;
-        sa += a;
-        if (entropy) sl = F(add_log)(sl, a);
-        if (hash) kept += F(hash_numbers)(hashes + kept, (U)value, (U)size, filter);
-        if (histogram) {
-#pragma GCC unroll 16
-          for (int k = 0; k < WIDTH; ++k) {
-            uint32_t bin = F(bin_at)(at + (size_t)k * sizeof(REAL));
-            ++(k % 4 == 0 ? table0 : k % 4 == 1 ? table1 : k % 4 == 2 ? table2 : table3)[bin];
-          }
+        if (!logs_apart) {
+          V a = size * abs_scale;
+          sa += a;
+          if (entropy) sl = F(add_log)(sl, a);
         }
+        if (hash) kept += F(hash_numbers)(hashes + kept, (U)value, (U)size, filter);
+        if (histogram && !logs_apart) COUNT_BINS(at)
       }
       t1 += s1, t2 += s2, t3 += s3, t4 += s4, ta += sa, tl += sl;
     }
@@ -85,9 +120,11 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
     out->s2 += F(lanes_sum)(t2);
     out->s3 += F(lanes_sum)(t3);
     out->s4 += F(lanes_sum)(t4);
+    if (logs_apart) continue;
     out->abs += F(lanes_sum)(ta);
     if (entropy) out->abs_log2 += F(lanes_sum)(tl);
   }
+  if (logs_apart) F(logs_run)(x, vectors, frame, histogram, counts, out);
   for (int k = 0; k < WIDTH; ++k) {
     if (low[k] < out->min) out->min = low[k];
     if (high[k] > out->max) out->max = high[k];
@@ -158,3 +195,4 @@ static void F(sums)(const void *x, uint32_t n, const struct profile_frame *frame
 #undef F
 #undef JOIN
 #undef JOIN2
+#undef COUNT_BINS
