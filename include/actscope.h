@@ -462,6 +462,71 @@ ACTSCOPE_API actscope_status actscope_rank_bottlenecks(const actscope_layer_repo
 ACTSCOPE_API int actscope_reason_text(const actscope_bottleneck *bottleneck, const actscope_layer_report *report,
                                       int bit, char *text, size_t size);
 
+/* Scores of a layer in five families, each 0 (healthy) .. 1, and of what each is made: severities in 0 .. 1. A severity
+ * whose numbers were not measured, or that does not exist, is NaN; a family takes the share of those that are known and
+ * is NaN when none is. docs/analysis.md defines each and gives its reason. */
+enum {
+  ACTSCOPE_SCORE_DEPTH,            /* passing the layer costs: saturation, gradient fault, information loss */
+  ACTSCOPE_SCORE_WIDTH,            /* its features are too few or too alike: unused, similarity, gradient noise */
+  ACTSCOPE_SCORE_INFORMATION_FLOW, /* the score of actscope_rank_bottlenecks() */
+  ACTSCOPE_SCORE_GRADIENT_FLOW,    /* gradient fault, gradient step, gradient drift */
+  ACTSCOPE_SCORE_CAPACITY,         /* capacity that is there and not used: unused, rank deficit, weight rank deficit */
+  ACTSCOPE_SCORE_COUNT
+};
+enum {
+  /* of the activation alone */
+  ACTSCOPE_INGREDIENT_SATURATION,       /* values stuck at the largest magnitude */
+  ACTSCOPE_INGREDIENT_UNUSED,           /* dead and constant features */
+  ACTSCOPE_INGREDIENT_SIMILARITY,       /* samples point the same way: mean cosine beyond that of a common offset */
+  ACTSCOPE_INGREDIENT_CORRELATION,      /* as ACTSCOPE_REASON_CORRELATED */
+  ACTSCOPE_INGREDIENT_LOW_RANK,         /* as ACTSCOPE_REASON_LOW_RANK */
+  ACTSCOPE_INGREDIENT_LOW_ENTROPY,      /* as ACTSCOPE_REASON_LOW_ENTROPY */
+  ACTSCOPE_INGREDIENT_REDUNDANCY,       /* as ACTSCOPE_REASON_REDUNDANT */
+  ACTSCOPE_INGREDIENT_NONFINITE,        /* as ACTSCOPE_REASON_NONFINITE */
+  ACTSCOPE_INGREDIENT_RANK_DEFICIT,     /* effective rank against that of D independent features */
+  /* against the activation before it */
+  ACTSCOPE_INGREDIENT_INFORMATION_LOSS, /* rank deficit that it had not yet */
+  /* of the weight */
+  ACTSCOPE_INGREDIENT_WEIGHT_RANK_DEFICIT,
+  /* of the gradient */
+  ACTSCOPE_INGREDIENT_GRADIENT_FAULT,   /* not finite, underflowing, or absent from features */
+  ACTSCOPE_INGREDIENT_GRADIENT_NOISE,   /* share of noise in the samples' mean gradient */
+  /* of the gradient against those of later layers */
+  ACTSCOPE_INGREDIENT_GRADIENT_STEP,    /* norm against the next layer's, either way */
+  ACTSCOPE_INGREDIENT_GRADIENT_DRIFT,   /* norm against the last layer's, either way */
+  ACTSCOPE_INGREDIENT_COUNT
+};
+
+#define ACTSCOPE_NO_LAYER ((size_t)-1)
+
+typedef struct actscope_network_scores {
+  size_t layer;            /* the activation: an index into the reports, as the others */
+  size_t gradient, weight; /* what belongs to it; ACTSCOPE_NO_LAYER: none */
+  size_t before;           /* the activation that information loss looks back to; ACTSCOPE_NO_LAYER: none */
+  size_t next, last;       /* gradients that step and drift look at; ACTSCOPE_NO_LAYER: none */
+  double score[ACTSCOPE_SCORE_COUNT];
+  double ingredient[ACTSCOPE_INGREDIENT_COUNT];
+  uint32_t reasons;        /* bit i: ingredient i is worth a person's attention */
+} actscope_network_scores;
+
+/* Scores the activations among `count` reports, which are in the order of the network. roles NULL: all are activations.
+ * names: a gradient or a weight belongs to the activation of the same name, the first of each; a gradient must have the
+ * activation's samples and elements. NULL, as a whole or one of them: it belongs to none. scores has room for an entry
+ * per activation; *scored is their number, and entries are in the order of the network. A pure function; it allocates
+ * nothing. Errors: INVALID_ARGUMENT. */
+ACTSCOPE_API actscope_status actscope_network_analyze(const actscope_layer_report *reports, const actscope_role *roles,
+                                                      const char *const *names, size_t count,
+                                                      actscope_network_scores *scores, size_t *scored);
+
+/* "depth", "information_flow", ... and "saturation", "gradient_noise", ...; "unknown" for any other number. */
+ACTSCOPE_API const char *actscope_score_name(int score);
+ACTSCOPE_API const char *actscope_ingredient_name(int ingredient);
+
+/* Puts an ingredient that is among scores->reasons into words with its numbers. reports are those of
+ * actscope_network_analyze(). Returns 1, or 0 and an empty text when it is not among them. */
+ACTSCOPE_API int actscope_ingredient_text(const actscope_network_scores *scores, const actscope_layer_report *reports,
+                                          int ingredient, char *text, size_t size);
+
 /* ---- What this build and machine can do ---------------------------------------------------------------------------- */
 
 typedef struct actscope_device_info {

@@ -41,7 +41,7 @@ static double low_rank(double effective_rank, double valid_features, double samp
 static double redundant(const actscope_layer_report *r, double constant_features, struct ingredients *out) {
   const actscope_profile *p = &r->profile;
   double nonzero = (double)(p->finite - p->zero);
-  double share = nonzero > 0 ? unit(1 - constant_features * (double)r->samples / nonzero) : 0;
+  double share = nonzero > 0 ? unit(1 - constant_features * ((double)r->elements / (double)r->features) / nonzero) : 0;
   double expected = actscope_expected_distinct(r->dtype, p, share);
   if (expected != expected) return expected;
   int others = (p->zero > 0) + (p->nan > 0) + (p->positive_inf > 0) + (p->negative_inf > 0);
@@ -51,11 +51,11 @@ static double redundant(const actscope_layer_report *r, double constant_features
   return unit(1 - (upper + 2 * sqrt(expected)) / expected);
 }
 
-/* A feature whose samples are 0 with probability p is dead by chance with probability p^N: that share of the features,
+/* A feature whose samples are 0 with probability p is all 0 by chance with probability p^N: that share of the features,
  * and three of its standard deviations, do not count. p is what the features that live show: their share of zeros is
  * (p - p^N) / (1 - p^N), for those with zeros only are not among them. */
-static double dead(const actscope_layer_report *r) {
-  double n = (double)r->samples, features = (double)r->features, share = unit((double)r->health.dead / features);
+double actscope_zero_features(const actscope_layer_report *r, uint64_t count) {
+  double features = (double)r->features, n = (double)r->elements / features, share = unit((double)count / features);
   if (share == 0 || share == 1) return share;
   if (r->samples < 2 || !(r->statistics & ACTSCOPE_MOMENTS)) return r->samples < 3 ? core_nan() : share;
   double zeros = ((double)r->profile.zero - share * features * n) / ((1 - share) * features * n), low = 0, high = 1;
@@ -81,7 +81,7 @@ void actscope_ingredients(const actscope_layer_report *r, struct ingredients *ou
   double constant = 0;
   if (r->statistics & ACTSCOPE_HEALTH) {
     const actscope_health *h = &r->health;
-    s[REASON_DEAD] = dead(r);
+    s[REASON_DEAD] = actscope_zero_features(r, h->dead);
     constant = h->constant > h->dead ? (double)(h->constant - h->dead) : 0;
     if (r->samples >= 3) { /* one sample is always constant, two are so by chance */
       out->constant_features = constant;

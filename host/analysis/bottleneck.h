@@ -31,6 +31,10 @@ struct ingredients {
 
 void actscope_ingredients(const actscope_layer_report *report, struct ingredients *out);
 
+/* Share of the features, `count` of which are 0 in all samples, beyond what chance explains by the zeros of the others:
+ * 0 .. 1; NaN when N is too small to say. */
+double actscope_zero_features(const actscope_layer_report *report, uint64_t count);
+
 /* 0 .. 1; NaN when no severity is a number. */
 double actscope_bottleneck_score(const struct ingredients *in);
 

@@ -196,6 +196,20 @@ static void read_gradient(const actscope_layer_report *g, double *value) {
   value[COMPAT_GRADIENT_VARIANCE] = variance;
 }
 
+void actscope_compat_gradient(struct compat_network *network, const actscope_layer_report *gradient, double *value) {
+  if (gradient->status != ACTSCOPE_OK || !(gradient->statistics & ACTSCOPE_MOMENTS)) return;
+  read_gradient(gradient, value);
+  double norm = value[COMPAT_GRADIENT_NORM], last = network->gradient_norm;
+  double fall = network->gradients > 0 && last > 1e-8 ? (last - norm) / last : 0;
+  value[COMPAT_GRADIENT_FLOW] = fall > 0 ? fall : 0;
+  value[COMPAT_DEPTH] = 0.4 * value[COMPAT_SATURATION] + 0.3 * (1 - value[COMPAT_GRADIENT_HEALTH]) +
+                        0.3 * value[COMPAT_INFORMATION_LOSS];
+  value[COMPAT_WIDTH] = 0.4 * (1 - value[COMPAT_UTILIZATION]) + 0.3 * value[COMPAT_GRADIENT_VARIANCE] +
+                        0.3 * (1 - value[COMPAT_DIVERSITY]);
+  network->gradient_norm = norm;
+  ++network->gradients;
+}
+
 actscope_status actscope_compat_layer(struct compat_network *network, const struct compat_input *in, double *value) {
   const actscope_layer_report *r = in->report;
   const actscope_tensor *tensor = in->tensor;
@@ -236,18 +250,7 @@ actscope_status actscope_compat_layer(struct compat_network *network, const stru
   }
   value[COMPAT_INFORMATION_FLOW] =
       0.3 * (1 - now) + 0.4 * value[COMPAT_CORRELATION] + 0.3 * value[COMPAT_REDUNDANCY];
-  if (in->gradient != NULL && (in->gradient->statistics & ACTSCOPE_MOMENTS)) {
-    read_gradient(in->gradient, value);
-    double norm = value[COMPAT_GRADIENT_NORM], last = network->gradient_norm;
-    double fall = network->gradients > 0 && last > 1e-8 ? (last - norm) / last : 0;
-    value[COMPAT_GRADIENT_FLOW] = fall > 0 ? fall : 0;
-    value[COMPAT_DEPTH] = 0.4 * value[COMPAT_SATURATION] + 0.3 * (1 - value[COMPAT_GRADIENT_HEALTH]) +
-                          0.3 * value[COMPAT_INFORMATION_LOSS];
-    value[COMPAT_WIDTH] = 0.4 * (1 - value[COMPAT_UTILIZATION]) + 0.3 * value[COMPAT_GRADIENT_VARIANCE] +
-                          0.3 * (1 - value[COMPAT_DIVERSITY]);
-    network->gradient_norm = norm;
-    ++network->gradients;
-  }
+  if (in->gradient != NULL) actscope_compat_gradient(network, in->gradient, value);
   network->entropy = now;
   network->entropy_known = known;
   ++network->layers;

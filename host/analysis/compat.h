@@ -38,7 +38,7 @@ struct compat_input {
   const actscope_layer_report *report; /* of the activation; not NULL. Sections it lacks cost the scores made of them */
   const actscope_tensor *tensor;       /* the activation in host memory, or NULL: scores that need it are NaN */
   int channels;                        /* as in actscope_options, and the same the report was made with */
-  const actscope_layer_report *gradient; /* of the activation's gradient, with ACTSCOPE_MOMENTS, or NULL */
+  const actscope_layer_report *gradient; /* of the activation's gradient, with ACTSCOPE_MOMENTS, or NULL: comes later */
   uint64_t weights;                    /* of a linear or convolution layer, without the bias; 0: unknown or neither */
 };
 
@@ -53,5 +53,9 @@ struct compat_network {
  * lacks ACTSCOPE_MOMENTS), takes 24 KiB of stack and no other memory, whatever the tensor's size. Errors:
  * INVALID_ARGUMENT (a tensor that does not match its report); the network is then as before. */
 actscope_status actscope_compat_layer(struct compat_network *network, const struct compat_input *in, double *value);
+
+/* The same for a gradient that is known only now: completes value[] of its activation. Gradients are given in the order
+ * of the forward pass too. Without ACTSCOPE_MOMENTS nothing is done. */
+void actscope_compat_gradient(struct compat_network *network, const actscope_layer_report *gradient, double *value);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "analysis/bottleneck.h"
+#include "analysis/network.h"
 #include "core/core.h"
 
 /* 1 and the text, cut to size; a text of size 0 is left alone. */
@@ -97,5 +97,76 @@ int actscope_reason_text(const actscope_bottleneck *bottleneck, const actscope_l
       return say(text, size, "few elements carry the magnitude: as if %.2g %% of the non-zero ones did, entropy %.2f",
                  100 * in.magnitude_share, r->profile.entropy);
     default: return say_nonfinite(r, text, size);
+  }
+}
+
+/* The reason of the bottleneck score that is the same number as this ingredient; -1: none. */
+static int reason_of(int ingredient) {
+  switch (ingredient) {
+    case ACTSCOPE_INGREDIENT_CORRELATION: return REASON_CORRELATED;
+    case ACTSCOPE_INGREDIENT_LOW_RANK: return REASON_LOW_RANK;
+    case ACTSCOPE_INGREDIENT_LOW_ENTROPY: return REASON_LOW_ENTROPY;
+    case ACTSCOPE_INGREDIENT_REDUNDANCY: return REASON_REDUNDANT;
+    case ACTSCOPE_INGREDIENT_NONFINITE: return REASON_NONFINITE;
+    default: return -1;
+  }
+}
+
+static int say_fault(const actscope_layer_report *g, char *text, size_t size) {
+  const actscope_profile *p = &g->profile;
+  if ((g->statistics & ACTSCOPE_MOMENTS) && p->finite > 0 && p->zero == p->finite)
+    return say(text, size, "gradient: all of it is 0");
+  if (p->nan || p->positive_inf || p->negative_inf || g->health.nonfinite)
+    return say(text, size, "gradient: %" PRIu64 " NaN and %" PRIu64 " infinities", p->nan, p->positive_inf + p->negative_inf);
+  if ((g->statistics & ACTSCOPE_HEALTH) && actscope_zero_features(g, g->health.constant) >= 0.05)
+    return say(text, size, "gradient: none, or always the same, in %" PRIu64 " of %" PRIu64 " features", g->health.constant,
+               g->features);
+  return say(text, size, "gradient: %.2g %% of it is below the normal range of %s",
+             100 * (double)p->subnormal / (double)(p->finite - p->zero), actscope_dtype_name(g->dtype));
+}
+
+int actscope_ingredient_text(const actscope_network_scores *s, const actscope_layer_report *reports, int ingredient,
+                             char *text, size_t size) {
+  if (s == NULL || reports == NULL || ingredient < 0 || ingredient >= ACTSCOPE_INGREDIENT_COUNT ||
+      !(s->reasons >> ingredient & 1u))
+    return nothing(text, size);
+  const actscope_layer_report *r = &reports[s->layer];
+  const actscope_layer_report *g = s->gradient == ACTSCOPE_NO_LAYER ? NULL : &reports[s->gradient];
+  actscope_bottleneck same = {s->layer, 0, reason_of(ingredient) >= 0 ? 1u << reason_of(ingredient) : 0};
+  switch (ingredient) {
+    case ACTSCOPE_INGREDIENT_SATURATION:
+      return say(text, size, "saturated: about %.0f %% of the values other than 0 lie at the end of the range %.3g .. %.3g",
+                 100 * actscope_saturated_share(r), r->profile.min, r->profile.max);
+    case ACTSCOPE_INGREDIENT_UNUSED: {
+      struct ingredients in;
+      actscope_ingredients(r, &in);
+      return say(text, size, "unused: %" PRIu64 " of %" PRIu64 " features are dead and %.0f never change", r->health.dead,
+                 r->features, in.constant_features == in.constant_features ? in.constant_features : 0);
+    }
+    case ACTSCOPE_INGREDIENT_SIMILARITY:
+      return say(text, size, "samples point the same way: mean cosine %.2f, of which a common offset explains %.2f",
+                 r->similarity.mean_cosine, actscope_offset_cosine(r));
+    case ACTSCOPE_INGREDIENT_RANK_DEFICIT:
+      return say(text, size, "capacity unused: effective rank %.1f, with %" PRIu64 " samples of %" PRIu64 " features",
+                 r->rank.effective_rank == r->rank.effective_rank ? r->rank.effective_rank : 0, r->samples, r->features);
+    case ACTSCOPE_INGREDIENT_INFORMATION_LOSS:
+      if (s->before == ACTSCOPE_NO_LAYER) return nothing(text, size);
+      return say(text, size, "information lost: fills %.0f %% of what its size can hold, the layer before %.0f %%",
+                 100 * actscope_rank_fill(r), 100 * actscope_rank_fill(&reports[s->before]));
+    case ACTSCOPE_INGREDIENT_WEIGHT_RANK_DEFICIT:
+      if (s->weight == ACTSCOPE_NO_LAYER) return nothing(text, size);
+      r = &reports[s->weight];
+      return say(text, size, "weight: effective rank %.1f of %" PRIu64 " x %" PRIu64, r->rank.effective_rank, r->samples,
+                 r->features);
+    case ACTSCOPE_INGREDIENT_GRADIENT_FAULT: return g ? say_fault(g, text, size) : nothing(text, size);
+    case ACTSCOPE_INGREDIENT_GRADIENT_STEP:
+    case ACTSCOPE_INGREDIENT_GRADIENT_DRIFT: {
+      size_t to = ingredient == ACTSCOPE_INGREDIENT_GRADIENT_STEP ? s->next : s->last;
+      if (!g || to == ACTSCOPE_NO_LAYER) return nothing(text, size);
+      double norm = actscope_gradient_norm(g), reference = actscope_gradient_norm(&reports[to]);
+      return say(text, size, "gradient %s: norm %.3g a sample, %.3g at the %s layer", norm < reference ? "fades" : "grows",
+                 norm, reference, ingredient == ACTSCOPE_INGREDIENT_GRADIENT_STEP ? "next" : "last");
+    }
+    default: return actscope_reason_text(&same, r, reason_of(ingredient), text, size);
   }
 }

@@ -56,6 +56,9 @@ static int list_layers(const struct settings *s, struct inputs *in) {
       in->items[in->count++].entry = i;
     }
   }
+  in->links = calloc(in->count ? in->count : 1, sizeof *in->links);
+  if (!in->links) return -1;
+  network_link(in->layers, in->count, in->links);
   for (size_t i = 0; i < in->count; ++i) { /* the arrays do not move any more */
     const reader_entry *e = reader_get(in->items[i].file, in->items[i].entry);
     /* "FILE: LAYER", so that every line of the library names both */
@@ -63,7 +66,7 @@ static int list_layers(const struct settings *s, struct inputs *in) {
     char *name = malloc(size);
     if (!name) return -1;
     snprintf(name, size, "%s: %s", in->layers[i].source, e->name);
-    in->plan_layers[i] = (actscope_layer){name, e->dtype, e->ndim, in->layers[i].shape};
+    in->plan_layers[i] = (actscope_layer){name, e->dtype, e->ndim, in->layers[i].shape, in->layers[i].role};
     ++in->named;
   }
   return 0;
@@ -76,6 +79,7 @@ void inputs_close(const struct settings *s, struct inputs *in) {
   free(in->items);
   free(in->layers);
   free(in->plan_layers);
+  free(in->links);
 }
 
 int inputs_open(const struct settings *s, struct inputs *in) {

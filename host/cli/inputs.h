@@ -3,6 +3,7 @@
 #define ACTSCOPE_CLI_INPUTS_H
 
 #include "cli/cli.h"
+#include "cli/network.h"
 #include "io/reader.h"
 #include "report/report.h"
 
@@ -34,6 +35,7 @@ struct inputs {
   struct item *items;
   report_layer *layers;
   actscope_layer *plan_layers;
+  struct network_link *links;
   size_t count, seen, named; /* seen: before the globs; named: plan_layers that own their name */
   int bad;            /* something was refused */
 };

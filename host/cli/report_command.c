@@ -1,5 +1,6 @@
 /* report_command.c - `actscope report`: files in, one document out. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -56,18 +57,28 @@ static double seconds_now(void) {
 
 _Static_assert(COMPAT_COUNT <= COMPAT_MAX, "report_compat holds every score");
 
-/* A file holds activations alone, so scores of gradients and weights stay NaN. */
+/* Scores that need the gradient come when all layers are known. A gradient or a weight has none. */
 static actscope_status add_compat(struct compat_network *network, const actscope_tensor *tensor, int channels,
-                                  report_layer *l) {
-  struct compat_input input = {.report = &l->report, .tensor = tensor, .channels = channels};
+                                  uint64_t weights, report_layer *l) {
+  struct compat_input input = {.report = &l->report, .tensor = tensor, .channels = channels, .weights = weights};
   l->compat.count = COMPAT_COUNT;
-  for (int i = 0; i < COMPAT_COUNT; ++i) l->compat.name[i] = actscope_compat_names[i];
-  return actscope_compat_layer(network, &input, l->compat.value);
+  for (int i = 0; i < COMPAT_COUNT; ++i) l->compat.name[i] = actscope_compat_names[i], l->compat.value[i] = NAN;
+  return l->role == ACTSCOPE_ROLE_ACTIVATION ? actscope_compat_layer(network, &input, l->compat.value) : ACTSCOPE_OK;
+}
+
+/* Elements of the layer's weight; 0: none is known. */
+static uint64_t weights_of(const struct inputs *in, size_t layer) {
+  uint64_t count = 1;
+  if (in->links[layer].weight == ACTSCOPE_NO_LAYER) return 0;
+  const report_layer *w = &in->layers[in->links[layer].weight];
+  for (int d = 0; d < w->ndim; ++d) count *= (uint64_t)w->shape[d];
+  return count;
 }
 
 /* Runs the plan layer by layer, so that inflated data is held one layer at a time. Returns an exit status. */
 static int run(const struct settings *s, struct inputs *in, actscope_plan *plan, progress *bar) {
   struct compat_network network = {0};
+  size_t chain = 0;
   int result = EXIT_ALL_ANALYSED;
   for (size_t i = 0; i < in->count; ++i) {
     report_layer *l = &in->layers[i];
@@ -84,7 +95,11 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
     actscope_status status = actscope_plan_enqueue_layer(plan, i, &tensor, NULL);
     if (!status) status = actscope_plan_wait(plan);
     if (!status) status = actscope_plan_report(plan, i, &l->report);
-    if (!status && s->compat) status = add_compat(&network, &tensor, s->options.channels, l);
+    if (l->role == ACTSCOPE_ROLE_ACTIVATION && in->links[i].chain != chain) { /* another network begins */
+      memset(&network, 0, sizeof network);
+      chain = in->links[i].chain;
+    }
+    if (!status && s->compat) status = add_compat(&network, &tensor, s->options.channels, weights_of(in, i), l);
     if (status) {
       progress_end(bar);
       complain("%s", actscope_last_error()); /* begins with the plan's name of the layer */
@@ -97,11 +112,20 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
   return result;
 }
 
-/* Drops the layers without numbers. */
-static void keep_good(struct inputs *in) {
+/* Drops the layers without numbers; d->scores and d->reports follow. The links are of no use any more. */
+static void keep_good(struct inputs *in, report_document *d) {
   size_t kept = 0;
-  for (size_t i = 0; i < in->count; ++i)
-    if (!in->layers[i].error) in->layers[kept++] = in->layers[i];
+  for (size_t i = 0; i < in->count; ++i) {
+    if (in->layers[i].error) continue;
+    for (size_t k = 0; k < d->scored && kept != i; ++k) {
+      actscope_network_scores *s = &d->scores[k];
+      size_t *fields[] = {&s->layer, &s->gradient, &s->weight, &s->before, &s->next, &s->last};
+      for (int f = 0; f < 6; ++f)
+        if (*fields[f] == i) *fields[f] = kept;
+    }
+    in->layers[kept] = in->layers[i];
+    d->reports[kept++] = d->reports[i];
+  }
   in->count = kept;
 }
 
@@ -157,7 +181,6 @@ static int analyse(struct settings *s, struct inputs *in) {
   actscope_memory_usage(s->options.device_index, &d.memory);
   log_memory(s, &d.memory);
   actscope_plan_destroy(plan);
-  keep_good(in);
   char text[256];
   describe_device(device, s->options.device_index, s->options.threads, text, sizeof text);
   d.backend = device == ACTSCOPE_DEVICE_CUDA ? "cuda" : "cpu";
@@ -165,23 +188,28 @@ static int analyse(struct settings *s, struct inputs *in) {
   d.options = s->options;
   d.budget_bytes = s->options.memory_budget;
   d.workspace_bytes = workspace;
-  d.count = in->count;
   d.layers = in->layers;
   d.compat = s->compat;
-  d.ranking = calloc(in->count ? in->count : 1, sizeof *d.ranking);
-  actscope_layer_report *reports = calloc(in->count ? in->count : 1, sizeof *reports);
-  if (!d.ranking || !reports) {
+  d.ranking = calloc(in->count, sizeof *d.ranking);
+  d.reports = calloc(in->count, sizeof *d.reports);
+  d.scores = calloc(in->count, sizeof *d.scores);
+  int analysed = d.ranking && d.reports && d.scores;
+  for (size_t i = 0; analysed && i < in->count; ++i) d.reports[i] = in->layers[i].report;
+  if (analysed)
+    analysed = network_analyse(in->layers, in->count, in->links, s->compat, d.reports, d.scores, &d.scored) == 0;
+  int written = EXIT_MEMORY_CAP;
+  if (analysed) {
+    keep_good(in, &d);
+    d.count = in->count;
+    actscope_rank_bottlenecks(d.reports, in->count, d.ranking);
+    d.seconds = seconds_now() - start;
+    written = in->count ? write_document(s, &d) : 0;
+  } else {
     complain("out of memory while ranking the layers");
-    free(d.ranking);
-    free(reports);
-    return EXIT_MEMORY_CAP;
   }
-  for (size_t i = 0; i < in->count; ++i) reports[i] = in->layers[i].report;
-  actscope_rank_bottlenecks(reports, in->count, d.ranking);
-  free(reports);
-  d.seconds = seconds_now() - start;
-  int written = in->count ? write_document(s, &d) : 0;
   free(d.ranking);
+  free(d.reports);
+  free(d.scores);
   return written ? written : result ? result : in->bad ? EXIT_BAD_INPUT : EXIT_ALL_ANALYSED;
 }
 

@@ -280,3 +280,16 @@ char *report_clean(const char *text) {
   *to = 0;
   return copy;
 }
+
+const char *report_role(actscope_role role) {
+  static const char *const names[] = {"activation", "gradient", "weight"};
+  return (size_t)role < sizeof names / sizeof *names ? names[role] : NULL;
+}
+
+int report_scores_matter(const report_document *document) {
+  for (size_t i = 0; document->scores && i < document->scored; i++) {
+    const actscope_network_scores *s = &document->scores[i];
+    if (s->gradient != ACTSCOPE_NO_LAYER || s->weight != ACTSCOPE_NO_LAYER || s->reasons & REPORT_OWN_INGREDIENTS) return 1;
+  }
+  return 0;
+}

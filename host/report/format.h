@@ -66,6 +66,16 @@ int report_has_score(const report_document *document, const actscope_bottleneck 
 char *report_reasons(char *text, const actscope_bottleneck *entry, const report_layer *layer);
 char *report_warnings(char *text, const report_layer *layer);
 
+/* "activation", "gradient", "weight"; NULL if unknown. */
+const char *report_role(actscope_role role);
+/* Whether the scores say more than the ranking: a gradient or a weight took part, or an ingredient that only they have is
+ * a reason. */
+int report_scores_matter(const report_document *document);
+/* Those ingredients that the ranking does not give reasons for. */
+#define REPORT_OWN_INGREDIENTS                                                                                    \
+  (~(1u << ACTSCOPE_INGREDIENT_UNUSED | 1u << ACTSCOPE_INGREDIENT_CORRELATION | 1u << ACTSCOPE_INGREDIENT_LOW_RANK | \
+     1u << ACTSCOPE_INGREDIENT_LOW_ENTROPY | 1u << ACTSCOPE_INGREDIENT_REDUNDANCY | 1u << ACTSCOPE_INGREDIENT_NONFINITE))
+
 /* The writers: 0, or -1 with errno for what is not a stream error; those are in the sink. */
 int report_write_table(report_sink *sink, const report_document *document, int colour, int width);
 int report_write_json(report_sink *sink, const report_document *document);

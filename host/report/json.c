@@ -99,6 +99,7 @@ static void add_layer(builder *b, cJSON *item, const report_document *document, 
   const actscope_layer_report *report = &layer->report;
   add(b, item, "name", text(layer->name));
   add(b, item, "source", text(layer->source));
+  add(b, item, "role", text_or_null(report_role(layer->role)));
   add(b, item, "dtype", text(actscope_dtype_name(report->dtype)));
   cJSON *shape = cJSON_CreateArray();
   for (int i = 0; i < layer->ndim && i < ACTSCOPE_MAX_DIMS; i++) add(b, shape, NULL, count((uint64_t)layer->shape[i]));
@@ -195,7 +196,25 @@ static void add_network(builder *b, cJSON *item, const report_document *document
   for (size_t i = 0; i < document->count; i++)
     if (report_has_numbers(&document->layers[i]) && document->layers[i].report.warnings & ACTSCOPE_WARN_LARGE_TENSOR)
       add(b, large, NULL, text(document->layers[i].name));
+  cJSON *scores = document->scores ? cJSON_CreateArray() : NULL;
+  for (size_t i = 0; document->scores && i < document->scored; i++) {
+    const actscope_network_scores *s = &document->scores[i];
+    cJSON *row = cJSON_CreateObject(), *parts = cJSON_CreateObject(), *reasons = cJSON_CreateArray();
+    add(b, row, "layer", text(document->layers[s->layer].name));
+    add(b, row, "source", text(document->layers[s->layer].source));
+    add(b, row, "gradient", text_or_null(s->gradient == ACTSCOPE_NO_LAYER ? NULL : document->layers[s->gradient].name));
+    add(b, row, "weight", text_or_null(s->weight == ACTSCOPE_NO_LAYER ? NULL : document->layers[s->weight].name));
+    for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) add(b, row, actscope_score_name(k), real(s->score[k]));
+    for (int k = 0; k < ACTSCOPE_INGREDIENT_COUNT; k++)
+      add(b, parts, actscope_ingredient_name(k), real(s->ingredient[k]));
+    for (int k = 0; k < ACTSCOPE_INGREDIENT_COUNT; k++)
+      if (actscope_ingredient_text(s, document->reports, k, sentence, sizeof sentence)) add(b, reasons, NULL, text(sentence));
+    add(b, row, "ingredients", parts);
+    add(b, row, "reasons", reasons);
+    add(b, scores, NULL, row);
+  }
   add(b, item, "bottlenecks", bottlenecks);
+  if (document->scores) add(b, item, "scores", scores);
   add(b, item, "large_tensors", large);
 }
 

@@ -30,6 +30,7 @@ typedef struct report_layer {
   const char *error;  /* NULL, or why there are no numbers: such a layer is not written, only reported on stderr */
   int32_t ndim;
   int64_t shape[ACTSCOPE_MAX_DIMS];
+  actscope_role role;
   actscope_layer_report report;
   report_compat compat;
 } report_layer;
@@ -44,6 +45,9 @@ typedef struct report_document {
   size_t count;
   report_layer *layers;
   actscope_bottleneck *ranking; /* count entries, most constrained first; NULL: no ranking was made */
+  actscope_network_scores *scores; /* one an activation, in the order of the layers, which they index; or NULL */
+  actscope_layer_report *reports;  /* of the layers, as the scores index them; NULL without scores */
+  size_t scored;
   int compat;              /* layers carry compat scores */
 } report_document;
 

@@ -82,6 +82,11 @@ static actscope_layer_report measure(actscope_dtype dtype, const double *x, size
   if (p->finite == 0) p->min = p->max = NAN;
   p->abs_mean = sum / (double)p->finite;
   p->l2_norm = sqrt(squares);
+  p->mean = p->variance = 0;
+  for (size_t i = 0; i < p->finite; ++i) p->mean += sorted[i] / (double)p->finite;
+  for (size_t i = 0; i < p->finite; ++i) p->variance += pow(sorted[i] - p->mean, 2) / ((double)p->finite - 1);
+  if (p->finite == 0) p->mean = NAN;
+  if (p->finite < 2) p->variance = NAN;
   p->entropy = NAN;
   if (p->finite > 1 && sum > 0) {
     p->entropy = 0;
@@ -89,6 +94,10 @@ static actscope_layer_report measure(actscope_dtype dtype, const double *x, size
       if (sorted[i] != 0) p->entropy -= fabs(sorted[i]) / sum * log(fabs(sorted[i]) / sum) / log((double)p->finite);
   }
   qsort(sorted, p->finite, sizeof *sorted, ascending);
+  for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) {
+    size_t k = (size_t)ceil(actscope_quantile_levels[q] * (double)p->finite - 1e-9);
+    p->quantiles[q] = p->finite > 0 ? sorted[k > 0 ? k - 1 : 0] : NAN;
+  }
   uint64_t count = (p->nan > 0) + (p->positive_inf > 0) + (p->negative_inf > 0);
   for (size_t i = 0; i < p->finite; ++i) count += i == 0 || sorted[i] != sorted[i - 1];
   free(sorted);
@@ -146,6 +155,18 @@ static actscope_layer_report measure(actscope_dtype dtype, const double *x, size
   r.rank.effective_rank = valid > 0 && n > 1 ? exp(spectrum_entropy(gram, (int)(valid < n ? valid : n))) : NAN;
   free(gram);
   free(z);
+  double *mean = calloc(d + 1, sizeof *mean), used = 0, cosines = 0; /* of the samples' directions */
+  for (size_t s = 0; s < n; ++s) {
+    double norm = 0;
+    for (size_t f = 0; f < d; ++f) norm += x[s * d + f] * x[s * d + f];
+    if (!isfinite(norm)) ++r.similarity.nonfinite_samples;
+    else if (norm == 0) ++r.similarity.zero_samples;
+    else ++used;
+    for (size_t f = 0; f < d && isfinite(norm) && norm > 0; ++f) mean[f] += x[s * d + f] / sqrt(norm);
+  }
+  for (size_t f = 0; f < d; ++f) cosines += mean[f] * mean[f];
+  r.similarity.mean_cosine = used > 1 ? (cosines - used) / (used * (used - 1)) : NAN;
+  free(mean);
   return r;
 }
 
