@@ -60,7 +60,8 @@ double actscope_expected_distinct(actscope_dtype dtype, const actscope_profile *
   if (!(nonzero * share >= 1)) return core_nan();
   double mean = p->abs_mean * (double)p->finite / nonzero, square = p->l2_norm * p->l2_norm / nonzero;
   double sigma = sqrt(fmax(square - mean * mean, 0));
-  if (!(mean > 0) || !core_finite(mean) || !core_finite(sigma)) return core_nan();
+  if (!(mean > 0) || !core_finite(mean) || !core_finite(sigma) || !core_finite(p->min) || !core_finite(p->max))
+    return core_nan();
   sigma = fmax(sigma, 1e-9 * mean); /* below what the difference of two squares resolves */
   struct format f = format_of(dtype);
   double sum = 0;

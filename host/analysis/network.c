@@ -13,11 +13,14 @@ static int measured(const actscope_layer_report *r, uint32_t bits) {
 
 enum { POINTS = ACTSCOPE_QUANTILE_COUNT + 2 };
 
-/* Share of the values above `at`, from the quantiles and the two ends, linear in between. */
-static double share_above(const double *level, const double *value, double at) {
+/* Share of the values within 5 % of the range from its upper end, from the quantiles: linear between two of them, and
+ * half way where the upper one lies at the end itself, for then a jump is somewhere between them. */
+static double share_at_end(const double *level, const double *value) {
+  double end = value[POINTS - 1], range = end - value[0], at = end - 0.05 * range;
   for (int k = POINTS - 1; k > 0; --k)
     if (value[k - 1] < at) {
       double step = value[k] - value[k - 1], part = step > 0 ? (at - value[k - 1]) / step : 0;
+      if (k < POINTS - 1 && end - value[k] <= 0.01 * range) part = 0.5;
       return 1 - (level[k - 1] + (level[k] - level[k - 1]) * unit(part));
     }
   return 1;
@@ -38,8 +41,8 @@ double actscope_saturated_share(const actscope_layer_report *r) {
     value[k] = k == 0 ? p->min : k == POINTS - 1 ? p->max : p->quantiles[k - 1];
   }
   for (int k = 0; k < POINTS; ++k) negated[k] = -value[POINTS - 1 - k]; /* the levels lie symmetrically */
-  if (fabs(p->max) >= 0.9 * top) share += share_above(level, value, p->max - 0.05 * range);
-  if (fabs(p->min) >= 0.9 * top) share += share_above(level, negated, -p->min - 0.05 * range);
+  if (fabs(p->max) >= 0.9 * top) share += share_at_end(level, value);
+  if (fabs(p->min) >= 0.9 * top) share += share_at_end(level, negated);
   return unit(share * (double)p->finite / (double)(p->finite - p->zero));
 }
 

@@ -135,6 +135,7 @@ int actscope_ingredient_text(const actscope_network_scores *s, const actscope_la
   actscope_bottleneck same = {s->layer, 0, reason_of(ingredient) >= 0 ? 1u << reason_of(ingredient) : 0};
   switch (ingredient) {
     case ACTSCOPE_INGREDIENT_SATURATION:
+      if (r->profile.min == r->profile.max) return say(text, size, "saturated: all values are %.3g", r->profile.min);
       return say(text, size, "saturated: about %.0f %% of the values other than 0 lie at the end of the range %.3g .. %.3g",
                  100 * actscope_saturated_share(r), r->profile.min, r->profile.max);
     case ACTSCOPE_INGREDIENT_UNUSED: {

@@ -117,6 +117,8 @@ int report_write_csv(report_sink *sink, const report_document *document) {
   report_put(sink, "name,source,dtype,shape,samples,features,seconds,score,reasons,warnings");
   for (size_t f = 0; f < report_field_count; f++)
     for (int k = 0; k < columns_of(report_fields[f].kind); k++) put_header(sink, &report_fields[f], k);
+  report_put(sink, ",role");
+  for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) report_print(sink, ",network.%s", actscope_score_name(k));
   for (int k = 0; k < compat; k++) {
     char head[REPORT_SENTENCE];
     snprintf(head, sizeof head, "compat.%s", names[k]);
@@ -149,6 +151,14 @@ int report_write_csv(report_sink *sink, const report_document *document) {
         report_put(sink, ",");
         if (value) put_value(sink, &report_fields[f], value, k);
       }
+    }
+    report_print(sink, ",%s", report_role(layer->role) ? report_role(layer->role) : "");
+    const actscope_network_scores *network = NULL;
+    for (size_t k = 0; document->scores && k < document->scored; k++)
+      if (document->scores[k].layer == i) network = &document->scores[k];
+    for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
+      report_put(sink, ",");
+      if (network) put_real(sink, network->score[k]);
     }
     for (int k = 0; k < compat; k++) {
       report_put(sink, ",");

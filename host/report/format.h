@@ -66,6 +66,9 @@ int report_has_score(const report_document *document, const actscope_bottleneck 
 char *report_reasons(char *text, const actscope_bottleneck *entry, const report_layer *layer);
 char *report_warnings(char *text, const report_layer *layer);
 
+/* The same of an activation's scores, without the reasons that the ranking gives. */
+char *report_score_reasons(char *text, const report_document *document, const actscope_network_scores *scores);
+
 /* "activation", "gradient", "weight"; NULL if unknown. */
 const char *report_role(actscope_role role);
 /* Whether the scores say more than the ranking: a gradient or a weight took part, or an ingredient that only they have is

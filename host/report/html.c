@@ -166,6 +166,46 @@ static void put_network(report_sink *sink, const report_document *document, uint
   report_put(sink, "</div></section>\n");
 }
 
+/* The families of scores, when they say more than the ranking. */
+static void put_scores(report_sink *sink, const report_document *document) {
+  if (!report_scores_matter(document)) return;
+  report_put(sink,
+             "<section aria-labelledby=\"families\">\n<h2 id=\"families\">Families of scores</h2>\n<p class=\"soft\">With "
+             "gradients and weights where they are given; 0 is healthy.</p>\n<div class=\"scroll\"><table>\n<thead><tr>"
+             "<th scope=\"col\" class=\"name\">layer</th>");
+  for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
+    report_put(sink, "<th scope=\"col\" class=\"left\">");
+    for (const char *c = actscope_score_name(k); *c; c++) report_print(sink, "%c", *c == '_' ? ' ' : *c);
+    report_put(sink, "</th>");
+  }
+  report_put(sink, "<th scope=\"col\" class=\"left\">reasons</th></tr></thead>\n<tbody>\n");
+  for (size_t i = 0; i < document->scored; i++) {
+    const actscope_network_scores *s = &document->scores[i];
+    const report_layer *layer = &document->layers[s->layer];
+    char sentences[REPORT_SENTENCES];
+    if (!report_has_numbers(layer)) continue;
+    report_print(sink, "<tr><td><a href=\"#layer-%zu\">", s->layer);
+    report_html_name(sink, layer, 30);
+    report_put(sink, "</a>");
+    put_source(sink, document, layer);
+    report_put(sink, "</td>");
+    for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
+      report_put(sink, "<td class=\"left\">");
+      if (isfinite(s->score[k])) {
+        report_svg_bar(sink, s->score[k], score_class(s->score[k]));
+        report_print(sink, "%.2f", s->score[k]);
+      } else {
+        report_put(sink, "-");
+      }
+      report_put(sink, "</td>");
+    }
+    report_put(sink, "<td class=\"left\">");
+    report_html_text(sink, report_score_reasons(sentences, document, s));
+    report_put(sink, "</td></tr>\n");
+  }
+  report_put(sink, "</tbody>\n</table></div>\n</section>\n");
+}
+
 /* ---- The table
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -453,6 +493,7 @@ int report_write_html(report_sink *sink, const report_document *document) {
     put_bottlenecks(sink, document);
     put_network(sink, document, there);
     put_table(sink, document, scores, there);
+    put_scores(sink, document);
     put_layers(sink, document);
   } else {
     report_put(sink, "<section><p>No layer has numbers.</p></section>\n");

@@ -84,6 +84,17 @@ char *report_warnings(char *text, const report_layer *layer) {
   return text;
 }
 
+char *report_score_reasons(char *text, const report_document *document, const actscope_network_scores *scores) {
+  char sentence[REPORT_SENTENCE];
+  size_t used = 0;
+  *text = 0;
+  for (int k = 0; k < ACTSCOPE_INGREDIENT_COUNT; k++)
+    if (REPORT_OWN_INGREDIENTS >> k & 1u &&
+        actscope_ingredient_text(scores, document->reports, k, sentence, sizeof sentence))
+      used = join(text, used, sentence);
+  return text;
+}
+
 static int dispatch(report_sink *sink, report_format format, const report_document *document, int colour, int width) {
   switch (format) {
     case REPORT_TABLE:

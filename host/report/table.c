@@ -286,6 +286,14 @@ static void put_row(const page *p, const column columns[COLUMNS], int name, int 
   report_put(p->sink, "\n");
 }
 
+/* The file of the rows that follow. */
+static void put_source(const page *p, const char *source) {
+  char label[1024];
+  report_fit(label, sizeof label, source, p->width - 1);
+  painted(p, DIM, label);
+  painted(p, DIM, ":\n");
+}
+
 static void put_layers(const page *p) {
   column columns[COLUMNS];
   memcpy(columns, all_columns, sizeof columns);
@@ -310,13 +318,7 @@ static void put_layers(const page *p) {
   for (size_t i = 0; i < p->document->count && !p->sink->error; i++) {
     const report_layer *layer = &p->document->layers[i];
     if (!report_has_numbers(layer)) continue;
-    if (sources && layer->source && strcmp(source, layer->source) != 0) {
-      char label[1024];
-      source = layer->source;
-      report_fit(label, sizeof label, source, p->width - 1);
-      painted(p, DIM, label);
-      painted(p, DIM, ":\n");
-    }
+    if (sources && layer->source && strcmp(source, layer->source) != 0) put_source(p, source = layer->source);
     put_row(p, columns, name, gap, layer);
   }
 }
@@ -457,6 +459,52 @@ static void put_warnings(const page *p) {
   }
 }
 
+/* The families of scores, a row an activation, when they say more than the ranking: with the reasons that it lacks. */
+static void put_scores(const page *p) {
+  static const char *const heads[ACTSCOPE_SCORE_COUNT] = {"depth", "width", "flow", "gradient", "capacity"};
+  const report_document *document = p->document;
+  int name = (int)strlen("layer"), most = p->width >= 100 ? 32 : p->width / 4;
+  if (!report_scores_matter(document)) return;
+  for (size_t i = 0; i < document->scored; i++) {
+    int columns = report_columns(name_of(&document->layers[document->scores[i].layer]));
+    if (columns > name) name = columns;
+  }
+  if (name > most) name = most;
+  heading(p, "Network, with gradients and weights where they are given (0 healthy, 1 not)");
+  painted(p, BOLD, "layer");
+  pad(p->sink, name - (int)strlen("layer"));
+  for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) report_put(p->sink, "  "), painted(p, BOLD, heads[k]);
+  report_put(p->sink, "\n");
+  int sources = report_several_sources(document);
+  const char *source = "";
+  for (size_t i = 0; i < document->scored && !p->sink->error; i++) {
+    const actscope_network_scores *s = &document->scores[i];
+    const report_layer *layer = &document->layers[s->layer];
+    char label[1024], sentences[REPORT_SENTENCES];
+    int column = name;
+    if (!report_has_numbers(layer)) continue;
+    if (sources && layer->source && strcmp(source, layer->source) != 0) put_source(p, source = layer->source);
+    report_fit(label, sizeof label, name_of(layer), name);
+    report_put(p->sink, label);
+    pad(p->sink, name - report_columns(label));
+    for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
+      char number[REPORT_TEXT] = "-";
+      double v = s->score[k];
+      int width = (int)strlen(heads[k]);
+      if (isfinite(v)) snprintf(number, sizeof number, "%.2f", v);
+      pad(p->sink, 2 + width - (int)strlen(number));
+      painted(p, !isfinite(v) ? DIM : v >= 0.5 ? RED : v >= 0.25 ? YELLOW : PLAIN, number);
+      column += 2 + width;
+    }
+    if (*report_score_reasons(sentences, document, s)) {
+      report_put(p->sink, "  ");
+      wrapped(p, sentences, column + 2);
+    } else {
+      report_put(p->sink, "\n");
+    }
+  }
+}
+
 /* The other analyser's scores, in columns named after them; a layer without one shows "-". */
 static void put_compat(const page *p) {
   const report_document *document = p->document;
@@ -530,6 +578,7 @@ int report_write_table(report_sink *sink, const report_document *document, int c
   if (put_summary(&p) == 0) return 0;
   put_ranking(&p);
   put_layers(&p);
+  put_scores(&p);
   if (document->compat) put_compat(&p);
   put_legend(&p);
   put_warnings(&p);

@@ -90,7 +90,7 @@ class Csv(unittest.TestCase):
                 seen, values = dict(zip(head, row)), {}
                 for section in ("profile", "distinct", "health", "correlation", "rank", "similarity", "compat"):
                     flat(layer.get(section, {}), [section], values)
-                self.assertEqual(seen["name"], layer["name"])
+                self.assertEqual((seen["name"], seen["role"]), (layer["name"], layer["role"]))
                 self.assertEqual(seen["shape"], "x".join(map(str, layer["shape"])))
                 for key, value in values.items():
                     if value is None:
@@ -100,7 +100,7 @@ class Csv(unittest.TestCase):
                     else:
                         self.assertEqual(type(value)(seen[key]), value, key)
                 unmeasured = set(seen) - set(values) - {"name", "source", "dtype", "shape", "samples", "features",
-                                                        "seconds", "score", "reasons", "warnings"}
+                                                        "seconds", "score", "reasons", "warnings", "role"}
                 self.assertEqual({key for key in unmeasured if seen[key]}, set())
 
 

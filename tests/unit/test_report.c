@@ -67,7 +67,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   const cJSON *layer = layer_at(root, 0);
   cr_expect_str_eq(
       keys(layer),
-      "name source dtype shape samples features seconds warnings profile distinct health correlation rank "
+      "name source role dtype shape samples features seconds warnings profile distinct health correlation rank "
       "similarity");
   cr_expect_str_eq(
       keys(at(layer, "profile")),
@@ -88,6 +88,54 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_eq(cJSON_GetArrayItem(at(layer, "shape"), 1)->valueint, 512);
   cr_expect_eq(at(layer, "samples")->valueint, 128);
   cr_expect_eq(at(layer, "features")->valueint, 8192);
+}
+
+/* Scores of the network, in every format: a layer with its gradient, and one without. */
+Test(report, network_scores) {
+  report_document *document = sample_document(3);
+  document->layers[2].role = ACTSCOPE_ROLE_GRADIENT;
+  document->layers[2].report = document->layers[0].report;
+  actscope_layer_report reports[3];
+  for (int i = 0; i < 3; i++) reports[i] = document->layers[i].report;
+  const actscope_role roles[3] = {ACTSCOPE_ROLE_ACTIVATION, ACTSCOPE_ROLE_ACTIVATION, ACTSCOPE_ROLE_GRADIENT};
+  const char *names[3] = {"a", "b", "a"};
+  actscope_network_scores scores[3];
+  reports[0].similarity.mean_cosine = 1; /* a reason, and a number that does not exist */
+  reports[1].statistics &= ~(uint32_t)ACTSCOPE_QUANTILES;
+  cr_assert_eq(actscope_network_analyze(reports, roles, names, 3, scores, &document->scored), ACTSCOPE_OK);
+  document->scores = scores;
+  document->reports = reports;
+  cJSON *root = render_json(document);
+  cr_expect_str_eq(keys(at(root, "network")), "bottlenecks scores large_tensors");
+  cr_expect_str_eq(at(layer_at(root, 2), "role")->valuestring, "gradient");
+  cr_assert_eq(cJSON_GetArraySize(at(at(root, "network"), "scores")), 2);
+  for (int i = 0; i < 2; i++) {
+    const cJSON *row = cJSON_GetArrayItem(at(at(root, "network"), "scores"), i), *parts = at(row, "ingredients");
+    cr_expect_str_eq(keys(row), "layer source gradient weight depth width information_flow gradient_flow capacity "
+                                "ingredients reasons");
+    cr_expect_str_eq(at(row, "layer")->valuestring, document->layers[i].name);
+    cr_expect(i == 0 ? strcmp(at(row, "gradient")->valuestring, document->layers[2].name) == 0 : cJSON_IsNull(at(row, "gradient")));
+    cr_expect(cJSON_IsNull(at(row, "weight")));
+    cr_expect_eq(cJSON_GetArraySize(parts), ACTSCOPE_INGREDIENT_COUNT);
+    for (int k = 0; k < ACTSCOPE_INGREDIENT_COUNT; k++) {
+      const cJSON *item = at(parts, actscope_ingredient_name(k));
+      double v = scores[i].ingredient[k];
+      cr_expect(isnan(v) ? cJSON_IsNull(item) : item->valuedouble == v, "%s", actscope_ingredient_name(k));
+    }
+    for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
+      const cJSON *item = at(row, actscope_score_name(k));
+      cr_expect(isnan(scores[i].score[k]) ? cJSON_IsNull(item) : item->valuedouble == scores[i].score[k]);
+    }
+    cr_expect_eq(cJSON_GetArraySize(at(row, "reasons")), __builtin_popcount(scores[i].reasons));
+  }
+  cr_expect(cJSON_IsNull(at(at(cJSON_GetArrayItem(at(at(root, "network"), "scores"), 1), "ingredients"), "saturation")));
+  for (report_format format = REPORT_TABLE; format <= REPORT_HTML; format++) {
+    char *text = render(document, format, 0, 0);
+    cr_expect(strstr(text, format == REPORT_CSV ? "network.gradient_flow" : format == REPORT_TABLE ? "Network, with gradients"
+                           : format == REPORT_HTML ? "Families of scores" : "gradient_flow"), "format %d", (int)format);
+    if (format != REPORT_CSV) cr_expect(strstr(text, "samples point the same way"), "format %d", (int)format);
+    free(text);
+  }
 }
 
 /* Every number of every layer reads back as the same bits, whatever digits were chosen. */
@@ -167,7 +215,7 @@ Test(report, json_has_only_the_sections_that_were_measured) {
   report->statistics = ACTSCOPE_QUANTILES | ACTSCOPE_HEALTH;
   cJSON *root = render_json(document);
   const cJSON *layer = layer_at(root, 0), *profile = at(layer, "profile");
-  cr_expect_str_eq(keys(layer), "name source dtype shape samples features seconds warnings profile health");
+  cr_expect_str_eq(keys(layer), "name source role dtype shape samples features seconds warnings profile health");
   cr_expect(cJSON_IsNull(at(profile, "mean")) && cJSON_IsNull(at(profile, "count")));
   cr_expect(cJSON_IsNull(at(profile, "entropy")));
   cr_expect_eq(cJSON_GetArraySize(at(profile, "quantiles")), ACTSCOPE_QUANTILE_COUNT);
