@@ -250,7 +250,8 @@ typedef struct actscope_correlation {
   double adjusted_rms;     /* sqrt(max(0, (mean_square - 1/(N-1)) (N-1)/(N-2))): 0 for independent features */
 } actscope_correlation;
 
-/* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. */
+/* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. On a GPU both are NaN where only they
+ * ask for a matrix that costs more than 1e13 multiply-adds, N D min(N, D). */
 typedef struct actscope_rank {
   double participation_ratio; /* 1 / sum p^2 */
   double effective_rank;      /* exp(-sum p ln p) */

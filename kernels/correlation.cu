@@ -12,7 +12,9 @@
 // Schedule   Tiles follow the circulant order of the pairs: tile row I meets tile row I + t mod T for t = 0 .. T/2, which
 //            takes every unordered pair of tiles once and gives every row panel equal work, for odd and even T. Blocks
 //            take tiles b, b + G, ... of all layers in turn; T follows from the number of valid features, which only the
-//            device knows. Sampled layers visit t = 0 .. the band of the first M pairs, and mask single pairs.
+//            device knows. Sampled layers visit t = 0 .. the band of the first M pairs, and mask single pairs. Strips cut the
+//            rows at whole tiles and keep each tile's orientation (which of the two panels is the rows), so that the outputs of
+//            a thread, and with them every rounding, are those of the layer in one piece.
 // Sums       A thread's sum over its 64 outputs of a tile is rounded once to 2^-40 and added as an integer: which outputs a
 //            thread has depends on the tile alone, so the total has the same bits on any grid. The maximum is an atomicMax
 //            on the bits of |r|, which order as the values do.
@@ -28,13 +30,17 @@ constexpr uint32_t kHold = 1000;  // tiles between flushes: 64 outputs each stil
 constexpr int kTileHalves = kTile * kPad;  // of one operand of one stage
 
 // ---- The schedule of tiles -------------------------------------------------------------------------------------------
-// What a layer's pairs are, once the number of valid features is known. Rows are positions in the pairs' order.
+// What a layer's pairs are, once the number of valid features is known. Rows are positions in the pairs' order. Side 0 is
+// the layer's strip, side 1 the other one, or the same again.
 struct Work {
   uint64_t valid, pairs;         // pairs: how many of the circulant order are looked at
+  const uint16_t *hi[2], *lo[2];
+  const float *weight[2];
   uint32_t first[2], rows[2];    // of the two strips, cut to the valid ones
   uint32_t tiles[2];             // tile rows
+  uint32_t all, reach;           // tile rows of the whole layer; how far the band goes, in tiles
   uint64_t count;                // tiles
-  bool sampled, strips;
+  bool sampled, strips, part;    // part: the strips are not all there is
 };
 __device__ __forceinline__ void set_work(const cuda_layer &layer, Work &w) {
   w.valid = layer.features_out->valid;
@@ -43,29 +49,51 @@ __device__ __forceinline__ void set_work(const cuda_layer &layer, Work &w) {
   w.pairs = w.sampled ? layer.pairs_wanted : total;
   w.strips = layer.other_hi != nullptr;
   for (int s = 0; s < 2; ++s) {
-    const uint64_t first = s == 1 && w.strips ? layer.other_first : layer.first_row;
-    const uint64_t rows = s == 1 && w.strips ? layer.other_rows : layer.rows, left = first < w.valid ? w.valid - first : 0;
+    const bool other = s == 1 && w.strips;
+    const uint64_t first = other ? layer.other_first : layer.first_row, rows = other ? layer.other_rows : layer.rows;
+    const uint64_t left = first < w.valid ? w.valid - first : 0;
+    w.hi[s] = other ? layer.other_hi : layer.z_hi, w.lo[s] = other ? layer.other_lo : layer.z_lo;
+    w.weight[s] = other ? layer.other_weight : layer.weight;
     w.first[s] = (uint32_t)first, w.rows[s] = (uint32_t)(rows < left ? rows : left);
     w.tiles[s] = (uint32_t)(((uint64_t)w.rows[s] + kTile - 1) / kTile);
   }
+  w.all = (uint32_t)((w.valid + kTile - 1) / kTile);
+  w.part = w.rows[0] != w.valid;
+  // Distances j - i up to far; a wrapped distance can reach one tile further, for the last tile may be short.
+  const uint64_t far = w.valid > 0 ? (w.pairs + w.valid - 1) / w.valid : 0, reach = (far + kTile - 2) / kTile + 1;
+  w.reach = (uint32_t)(w.all > 0 && reach >= w.all ? w.all - 1 : reach);
   const uint64_t t = w.tiles[0];
-  if (w.strips) {
-    w.count = t * w.tiles[1];
-  } else if (w.sampled && w.rows[0] == w.valid) {
-    // Distances j - i up to far; a wrapped distance can reach one tile further, for the last tile may be short.
-    const uint64_t far = (w.pairs + w.valid - 1) / w.valid, reach = (far + kTile - 2) / kTile + 1;
-    w.count = t * ((reach < t - 1 ? reach : t - 1) + 1);
-  } else if (w.sampled) {
-    w.count = t * t;  // one strip of several: any pair in it may belong to the band
-  } else {
-    w.count = t * (t + 1) / 2;
-  }
+  if (w.strips) w.count = t * w.tiles[1] * (w.sampled ? 2 : 1);
+  else if (!w.sampled) w.count = t * (t + 1) / 2;
+  else w.count = w.part ? t * t : t * (w.reach + 1);
 }
-__device__ __forceinline__ void tile_of(const Work &w, uint64_t k, uint32_t *i, uint32_t *j) {
-  const uint64_t t = w.tiles[0];
-  *i = (uint32_t)(k % t);
-  if (w.strips) *j = (uint32_t)(k / t);
-  else *j = (uint32_t)((k % t + k / t) % t);
+// One tile: its panels of rows (0) and columns (1). In shared memory, where it takes no registers from the product.
+struct Tile {
+  const uint16_t *hi[2], *lo[2];  // the first row of the panel
+  const float *weight[2];
+  uint32_t first[2], rows[2];     // its position; rows there are, at most kTile
+  bool there, diagonal, whole;    // there: holds pairs of the band
+};
+__device__ __forceinline__ void set_tile(const Work &w, uint32_t pitch, uint64_t k, Tile &tile) {
+  const uint64_t t = w.tiles[0], q = k / t;
+  uint32_t at[2] = {(uint32_t)(k % t), 0};
+  at[1] = (uint32_t)(w.strips ? q % w.tiles[1] : (at[0] + q) % t);
+  const uint32_t a = w.first[0] / kTile + at[0], b = w.first[1] / kTile + at[1];
+  const uint32_t ahead = b >= a ? b - a : b + w.all - a, behind = ahead == 0 ? 0 : w.all - ahead;
+  bool turn = false;
+  if (w.part && w.sampled) turn = w.strips && q >= w.tiles[1];  // both orders of every two tiles: the band's pairs are ordered
+  else if (w.part) turn = ahead > behind || (ahead == behind && a > b);
+  tile.there = !(w.part && w.sampled) || (turn ? behind : ahead) <= w.reach;
+  tile.whole = true, tile.diagonal = !w.strips && at[0] == at[1];
+  for (int p = 0; p < 2; ++p) {
+    const int side = p ^ (int)turn;
+    const uint64_t row0 = (uint64_t)at[side] * kTile;
+    const uint32_t left = w.rows[side] - (uint32_t)row0;
+    tile.hi[p] = w.hi[side] + row0 * pitch, tile.lo[p] = w.lo[side] ? w.lo[side] + row0 * pitch : nullptr;
+    tile.weight[p] = w.weight[side] + row0;
+    tile.first[p] = w.first[side] + (uint32_t)row0, tile.rows[p] = left < (uint32_t)kTile ? left : (uint32_t)kTile;
+    tile.whole &= tile.rows[p] == (uint32_t)kTile;
+  }
 }
 // Whether the pair of positions (i, j), in this order, is among the first w.pairs of the circulant order.
 __device__ __forceinline__ bool in_band(const Work &w, uint64_t i, uint64_t j) {
@@ -73,24 +101,22 @@ __device__ __forceinline__ bool in_band(const Work &w, uint64_t i, uint64_t j) {
   return j != i && (distance - 1) * w.valid + i < w.pairs;
 }
 
-// Whether rows (row, col) are a pair of this layer. Stores r where the matrix itself is wanted.
-__device__ __forceinline__ bool is_pair(const cuda_layer &layer, const Work &w, uint32_t row, uint32_t col, bool diagonal, bool store, float r) {
-  if (row >= w.rows[0] || col >= w.rows[1]) return false;
-  if (store && (!diagonal || row <= col))
-    layer.feature_gram[row * w.valid + col] = layer.feature_gram[col * w.valid + row] = row == col ? 1.0f : r;
-  if (!w.sampled) return !diagonal || row < col;
-  const uint64_t i = (uint64_t)w.first[0] + row, j = (uint64_t)w.first[1] + col;
-  return in_band(w, i, j) || (w.strips && in_band(w, j, i));
+// Whether (row, col) of the tile is a pair of this layer. Stores r where the matrix itself is wanted.
+__device__ __forceinline__ bool is_pair(const cuda_layer &layer, const Work &w, const Tile &tile, uint32_t row, uint32_t col, bool store, float r) {
+  if (row >= tile.rows[0] || col >= tile.rows[1]) return false;
+  const uint64_t i = (uint64_t)tile.first[0] + row, j = (uint64_t)tile.first[1] + col;
+  if (store && (!tile.diagonal || row <= col)) layer.feature_gram[i * w.valid + j] = layer.feature_gram[j * w.valid + i] = i == j ? 1.0f : r;
+  return w.sampled ? in_band(w, i, j) : !tile.diagonal || row < col;
 }
 
 // ---- Loading ---------------------------------------------------------------------------------------------------------
-// 128 rows by kStep samples from row0 and s0 on; rows beyond `rows` are zeros.
-__device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, uint64_t row0, uint64_t rows, uint32_t pitch, uint32_t s0) {
+// 128 rows by kStep samples from z and s0 on; rows beyond `rows` are zeros.
+__device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, uint32_t rows, uint32_t pitch, uint32_t s0) {
 #pragma unroll
   for (int i = (int)threadIdx.x; i < kTile * kStep / 8; i += kThreads) {
-    const int row = i / (kStep / 8), s = i % (kStep / 8) * 8;
+    const uint32_t row = (uint32_t)i / (kStep / 8), s = (uint32_t)i % (kStep / 8) * 8;
     uint16_t *to = shared + row * kPad + s;
-    if (row0 + (uint64_t)row < rows) cp_async16(to, z + (row0 + (uint64_t)row) * pitch + s0 + (uint32_t)s);
+    if (row < rows) cp_async16(to, z + (uint64_t)row * pitch + s0 + s);
     else *reinterpret_cast<uint4 *>(to) = make_uint4(0, 0, 0, 0);
   }
 }
@@ -106,9 +132,11 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
   constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.
   constexpr int kCols = kThree && kPromote ? 2 : 4, kPasses = 4 / kCols;
+  constexpr int kHalves = kThree && !kPromote ? 2 : 1;  // sums of half the columns too, so that both round alike
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
   uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]
   __shared__ Work w;
+  __shared__ Tile tile;
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
   const int row_w = warp / 4 * 64, col_w = warp % 4 * 32;
 
@@ -151,17 +179,17 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
     };
 
     for (uint64_t k = mine; k < w.count; k += gridDim.x) {
-      uint32_t ti, tj;
-      tile_of(w, k, &ti, &tj);
-      const uint64_t i0 = (uint64_t)ti * kTile, j0 = (uint64_t)tj * kTile;
+      __syncthreads();  // nobody reads the tile before any more
+      if (tid == 0) set_tile(w, layer.pitch, k, tile);
+      __syncthreads();
+      if (!tile.there) continue;
       auto load = [&](uint32_t s) {
         if (s < steps) {
           uint16_t *stage = shared + (int)(s % kStages) * kOperands * kTileHalves;
-          load_panel(stage, layer.z_hi, i0, w.rows[0], layer.pitch, s * kStep);
-          load_panel(stage + kTileHalves, w.strips ? layer.other_hi : layer.z_hi, j0, w.rows[1], layer.pitch, s * kStep);
-          if (three) {
-            load_panel(stage + 2 * kTileHalves, layer.z_lo, i0, w.rows[0], layer.pitch, s * kStep);
-            load_panel(stage + 3 * kTileHalves, w.strips ? layer.other_lo : layer.z_lo, j0, w.rows[1], layer.pitch, s * kStep);
+#pragma unroll
+          for (int p = 0; p < 2; ++p) {
+            load_panel(stage + p * kTileHalves, tile.hi[p], tile.rows[p], layer.pitch, s * kStep);
+            if (three) load_panel(stage + (2 + p) * kTileHalves, tile.lo[p], tile.rows[p], layer.pitch, s * kStep);
           }
         }
         cp_async_commit();
@@ -216,21 +244,20 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
 
         // The epilogue. Output (i, j, e) of a lane is row lane / 4 + 8 (e / 2), column lane % 4 * 2 + e % 2 of its 16 x 8.
         // First r, signed, in place of the sums.
-        const float *weights[2] = {layer.weight, w.strips ? layer.other_weight : layer.weight};
-        const uint32_t row_0 = ti * kTile + (uint32_t)(row_w + lane / 4), col_0 = tj * kTile + (uint32_t)(col_p + lane % 4 * 2);
+        const uint32_t row_0 = (uint32_t)(row_w + lane / 4), col_0 = (uint32_t)(col_p + lane % 4 * 2);
         {
           float wj[kCols][2];
 #pragma unroll
           for (int j = 0; j < kCols; ++j)
 #pragma unroll
             for (int e = 0; e < 2; ++e)
-              wj[j][e] = col_0 + (uint32_t)(j * 8 + e) < w.rows[1] ? __ldg(weights[1] + (col_0 + (uint32_t)(j * 8 + e))) : 0;
+              wj[j][e] = col_0 + (uint32_t)(j * 8 + e) < tile.rows[1] ? __ldg(tile.weight[1] + (col_0 + (uint32_t)(j * 8 + e))) : 0;
 #pragma unroll
           for (int i = 0; i < 4; ++i)
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
               const uint32_t row = row_0 + (uint32_t)(i * 16 + h * 8);
-              const float wi = row < w.rows[0] ? __ldg(weights[0] + row) : 0;
+              const float wi = row < tile.rows[0] ? __ldg(tile.weight[0] + row) : 0;
 #pragma unroll
               for (int j = 0; j < kCols; ++j)
 #pragma unroll
@@ -244,16 +271,15 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
         }
         // Then the functionals. Tiles with pairs that do not count (edges, the diagonal, samples) go through shared memory
         // and a loop: unrolled, the masks would take the registers of the tiles that matter.
-        const bool diagonal = !w.strips && ti == tj, store = layer.feature_gram != nullptr;
-        const bool whole = (uint64_t)(ti + 1) * kTile <= w.rows[0] && (uint64_t)(tj + 1) * kTile <= w.rows[1];
+        const bool store = layer.feature_gram != nullptr;
         constexpr float kThreshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
-        float sum = 0, square = 0, high = 0;
+        float sum[kHalves] = {}, square[kHalves] = {}, high = 0;
         uint32_t above[kCounts ? ACTSCOPE_THRESHOLD_COUNT : 1] = {};
         auto bin_up = [&](float r) {
           const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
           bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
         };
-        if (!whole || diagonal || w.sampled || store) {
+        if (!tile.whole || tile.diagonal || w.sampled || store) {
           cp_async_wait<0>();
           __syncthreads();  // all warps are through with the ring
           float *outputs = reinterpret_cast<float *>(shared);
@@ -264,9 +290,14 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
             const uint32_t row = row_0 + (uint32_t)(o / (4 * kCols) * 16 + o / 2 % 2 * 8);
             const uint32_t col = col_0 + (uint32_t)(o / 4 % kCols * 8 + o % 2);
             float r = outputs[o * kThreads + tid];
-            if (!is_pair(layer, w, row, col, diagonal, store, r)) continue;
+            if (!is_pair(layer, w, tile, row, col, store, r)) continue;
             r = fminf(fabsf(r), 1.0f);
-            sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
+            high = fmaxf(high, r);
+#pragma unroll
+            for (int h = 0; h < kHalves; ++h) {
+              const float part = kHalves == 1 || o / 4 % kCols / (kCols / kHalves) == h ? r : 0.0f;
+              sum[h] += part, square[h] = fmaf(part, part, square[h]);
+            }
             if (kCounts) {
               bin_up(r);
 #pragma unroll
@@ -278,7 +309,8 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
           for (int o = 0; o < 16 * kCols; ++o) {
             float &r = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
             r = fminf(fabsf(r), 1.0f);
-            sum += r, square = fmaf(r, r, square), high = fmaxf(high, r);
+            const int h = o / 4 % kCols / (kCols / kHalves);
+            sum[h] += r, square[h] = fmaf(r, r, square[h]), high = fmaxf(high, r);
             if (kCounts) bin_up(r);
           }
           if (kCounts && high > kThreshold[0]) {
@@ -289,7 +321,8 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
                 above[kCounts ? h : 0] += acc[o / (4 * kCols)][o / 4 % kCols][o % 4] > kThreshold[h];
           }
         }
-        sum_abs += pairs_fixed((double)sum), sum_square += pairs_fixed((double)square);
+#pragma unroll
+        for (int h = 0; h < kHalves; ++h) sum_abs += pairs_fixed((double)sum[h]), sum_square += pairs_fixed((double)square[h]);
         highest = fmaxf(highest, high);
         if (kCounts && __any_sync(kFullMask, high > kThreshold[0]))
 #pragma unroll

@@ -218,6 +218,7 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
     p.count = layer.correlation == ACTSCOPE_CORRELATION_SAMPLED && layer.pairs_wanted < total ? layer.pairs_wanted : total;
     pairs_finish(&p, layer.correlation, layer.functionals, layer.samples, f.valid, &r.correlation);
     if (p.count == total) frobenius = (double)f.valid + 2 * pairs_value(&p.square);
+    else if (layer.all_pairs) frobenius = (double)f.valid + 2 * pairs_value(&layer.all_pairs->square);
   } else if (layer.correlation == ACTSCOPE_CORRELATION_GRAM) {
     pairs_report_init(layer.samples, f.valid, &r.correlation);
     r.correlation.method = ACTSCOPE_CORRELATION_GRAM;

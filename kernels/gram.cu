@@ -5,7 +5,8 @@
 // Layout     z is features by samples (standardise.cu), so both operands of K lie with the summed index outermost; ldmatrix
 //            turns them on the way into registers. Tiles of 128 by 128 samples on and above the diagonal; up to 32 blocks
 //            share a tile, each over its part of the features, and leave it in scratch; the last one adds the parts in
-//            order, so the result does not depend on timing. At [128, 8192] that is one tile, 32 blocks of 256 features,
+//            order, so the result does not depend on timing. Features that come in strips are added to the same parts, a launch
+//            a strip. At [128, 8192] that is one tile, 32 blocks of 256 features,
 //            0.27 GFLOP a product and 2 MiB of parts: less time than reading z takes.
 // Precision  As correlation.cu: hi hi + (hi lo + lo hi) 2^-11 where there is a low part, accumulators added to float32
 //            registers every TUNE_PAIRS_PROMOTE features. With the low part a feature's norm is 1 to 1e-7; without it to 1e-4.
@@ -22,9 +23,15 @@ constexpr size_t kShared = (size_t)kStages * 4 * kPanel * 2;
 __host__ __device__ inline uint32_t side_of(const cuda_layer &layer) { return (uint32_t)((layer.samples + kTile - 1) / kTile); }
 __host__ __device__ inline uint32_t tiles_of(const cuda_layer &layer) { return side_of(layer) * (side_of(layer) + 1) / 2; }
 __host__ __device__ inline uint32_t splits_of(const cuda_layer &layer) {
-  uint64_t s = (layer.features + kTile - 1) / kTile;
-  return (uint32_t)(s < 1 ? 1 : s < TUNE_GRAM_SPLITS ? s : TUNE_GRAM_SPLITS);
+  const uint64_t tiles = tiles_of(layer), s = (layer.features + kTile - 1) / kTile;
+  uint64_t most = tiles < TUNE_GRAM_BLOCKS ? TUNE_GRAM_BLOCKS / (tiles > 0 ? tiles : 1) : 1;
+  if (most > TUNE_GRAM_SPLITS) most = TUNE_GRAM_SPLITS;
+  return (uint32_t)(s < 1 ? 1 : s < most ? s : most);
 }
+// Whether the parts lie in memory: where one block has a tile to itself, and all rows, they stay in its shared memory.
+__host__ __device__ inline bool has_parts(const cuda_layer &layer) { return splits_of(layer) > 1 || layer.gram_parts; }
+constexpr uint32_t kOutputs = kTile * kTile;
+static_assert(kOutputs * sizeof(float) <= kShared, "a part fits the ring");
 
 // ---- Loading ---------------------------------------------------------------------------------------------------------
 // kStep rows (features) by 128 samples; what lies outside is zero.
@@ -53,7 +60,8 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant
   while (tj >= side_of(layer) - ti) tj -= side_of(layer) - ti, ++ti;
   tj += ti;
   const bool three = layer.z_lo != nullptr;
-  const uint64_t valid = layer.features_out->valid, groups = (valid + kStep - 1) / kStep;
+  const uint64_t found = layer.features_out->valid, left = found > layer.first_row ? found - layer.first_row : 0;
+  const uint64_t valid = left < layer.rows ? left : layer.rows, groups = (valid + kStep - 1) / kStep;  // of the strip
   const uint64_t first = groups * split / splits * kStep;
   uint64_t stop = groups * (split + 1) / splits * kStep;
   if (stop > valid) stop = valid;
@@ -116,16 +124,25 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant
     }
   }
 
-  // The part, in the order (register, thread): neighbours write neighbours.
-  constexpr uint32_t kOutputs = kTile * kTile;
-  float *parts = partial + (layer.first_partial + (uint64_t)tile * splits) * kOutputs;
+  // The part, in the order (register, thread): neighbours write neighbours. Strips add to it, in their order.
+  cp_async_wait<0>();
+  __syncthreads();  // the ring is free
+  const bool stays = has_parts(layer), adds = layer.gram_parts && !layer.gram_begins;
+  float *parts = !stays ? reinterpret_cast<float *>(shared)
+                        : (layer.gram_parts ? layer.gram_parts : partial + layer.first_partial * kOutputs) + (uint64_t)tile * splits * kOutputs;
+  if (!adds || steps > 0) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
+      for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        parts[(uint64_t)split * kOutputs + (uint32_t)((i * 4 + j) * 4 + e) * kThreads + tid] = total[i][j][e] + small[i][j][e] * 4.8828125e-4f;
+        for (int e = 0; e < 4; ++e) {
+          float *to = parts + (uint64_t)split * kOutputs + (uint32_t)((i * 4 + j) * 4 + e) * kThreads + tid;
+          const float k = total[i][j][e] + small[i][j][e] * 4.8828125e-4f;
+          *to = adds ? *to + k : k;
+        }
+  }
+  if (layer.gram_parts && !layer.gram_ends) return;
   if (!last_block(done + layer.first_counter + 1 + tile, splits)) return;
 
   double square[1] = {0};
@@ -164,7 +181,7 @@ uint32_t lay_out(cuda_layers *t, uint64_t *parts, uint64_t *counters) {
     cuda_layer &layer = t->layer[l];
     layer.first_block = (uint32_t)blocks, layer.first_partial = *parts, layer.first_counter = (uint32_t)*counters;
     const uint64_t each = (uint64_t)tiles_of(layer) * splits_of(layer);
-    blocks += each, *parts += each, *counters += tiles_of(layer) + 1;
+    blocks += each, *parts += has_parts(layer) && !layer.gram_parts ? each : 0, *counters += tiles_of(layer) + 1;
   }
   return (uint32_t)blocks;
 }
@@ -176,6 +193,10 @@ extern "C" void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uin
   uint64_t parts;
   lay_out(&t, &parts, counters);
   *bytes = parts_bytes(parts) + *counters * sizeof(double);
+}
+
+extern "C" uint64_t actscope_cuda_gram_parts(const struct cuda_layer *layer) {
+  return parts_bytes((uint64_t)tiles_of(*layer) * splits_of(*layer));
 }
 
 extern "C" int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream) {

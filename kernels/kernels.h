@@ -64,6 +64,7 @@ int actscope_cuda_profile(const struct cuda_profile_table *table, void *scratch,
  * Filled by actscope_cuda_layers_add from a view; the caller then sets the pointers of the stages it will run. */
 #define CUDA_LAYERS 48
 #define CUDA_AXES 160
+#define CUDA_STRIP 128
 struct cuda_features { /* of a layer: what select found */
   uint64_t valid, constant, nonfinite, dead;
 };
@@ -78,7 +79,9 @@ struct cuda_layer {
   uint32_t *list;                        /* features entries: position in the pairs' order -> feature */
   uint32_t *order;                       /* the same size, scratch; only for sampled layers */
   uint64_t pairs_wanted, seed;           /* 0: every pair; else the first so many in shuffled order */
-  /* standardise: rows first_row .. first_row + rows - 1 of the order, all of them unless the caller narrows it */
+  /* standardise: rows first_row .. first_row + rows - 1 of the order, all of them unless the caller narrows it to a strip.
+   * Strips begin at multiples of CUDA_STRIP; every pair of strips, each with itself included, gives the integers of one
+   * launch over all rows. */
   uint64_t first_row, rows;
   uint16_t *z_hi, *z_lo;                 /* rows x pitch of binary16; z_lo NULL: one product */
   float *weight;                         /* rows */
@@ -89,8 +92,11 @@ struct cuda_layer {
   const uint16_t *other_hi, *other_lo;
   const float *other_weight;
   struct pairs *pairs;                   /* added to */
+  struct pairs *all_pairs;               /* the caller's: it launches a second time with this as pairs, for every pair */
   float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
-  /* gram */
+  /* gram. Over several strips: one launch a strip, in order, each adding to the parts; the last one makes the results. */
+  float *gram_parts;                     /* actscope_cuda_gram_parts() bytes; NULL: all rows at once, parts in scratch */
+  int32_t gram_begins, gram_ends;        /* of several strips: the first, the last */
   float *gram;                           /* samples x samples; NULL where only the norm is asked for */
   double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
   /* set at each launch */
@@ -122,6 +128,7 @@ int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_
 /* ---- gram.cu: the samples' side of all layers, for samples <= valid features; the features' side has
  * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */
 void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
+uint64_t actscope_cuda_gram_parts(const struct cuda_layer *layer);
 int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
 
 /* ---- finish.cu: states to reports -------------------------------------------------------------------------------------- */
@@ -155,6 +162,7 @@ struct cuda_finish_layer {
   const struct pairs *pairs;
   const double *frobenius_square, *effective_rank; /* NULL where not computed */
   struct cuda_report *report;
+  const struct pairs *all_pairs;        /* beside a sample: every pair, for the norm; NULL where not computed */
 };
 struct cuda_finish_table {
   int32_t layers, last;   /* last: the header is written after this launch */

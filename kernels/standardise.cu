@@ -173,11 +173,10 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_con
 }
 
 // ---- Standardise -----------------------------------------------------------------------------------------------------
+// Slices of samples follow from the samples alone, so that a norm has the same bits in a strip of any length.
 __host__ __device__ inline uint64_t z_slices(const cuda_layer &layer) {
-  uint64_t most = (layer.pitch + kTileSamples - 1) / kTileSamples, groups = (layer.rows + kTileFeatures - 1) / kTileFeatures;
-  uint64_t fair = groups < TUNE_COLUMNS_BLOCKS ? TUNE_COLUMNS_BLOCKS / (groups > 0 ? groups : 1) : 1;
-  uint64_t slices = most < fair ? most : fair;
-  return slices > 0 ? slices : 1;
+  const uint64_t slices = (layer.pitch + TUNE_SCORES_SLICE - 1) / TUNE_SCORES_SLICE;
+  return slices < 1 ? 1 : slices < TUNE_SCORES_SLICES ? slices : TUNE_SCORES_SLICES;
 }
 
 template <actscope_dtype kType>

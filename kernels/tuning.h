@@ -24,6 +24,10 @@
  * 32 neighbours. Samples are cut so that a layer makes about a thousand blocks, each with at least 256 samples. */
 #define TUNE_COLUMNS_SLICE 256
 #define TUNE_COLUMNS_BLOCKS 1024
+/* Samples of a block that makes z-scores of 32 features, and the most such slices: 32 KiB of float32 are read a block, and
+ * the last block of 32 features adds up at most 256 norms a row. */
+#define TUNE_SCORES_SLICE 256
+#define TUNE_SCORES_SLICES 256
 
 /* ---- correlation.cu ----------------------------------------------------------------------------------------------------
  * Samples in one stage of the pipeline, and stages. A row of 32 samples is padded to 80 bytes: eight rows then start in
@@ -37,7 +41,9 @@
 #define TUNE_PAIRS_PROMOTE 512
 
 /* ---- gram.cu ------------------------------------------------------------------------------------------------------------
- * Blocks that share one tile of the Gram matrix, each over its part of the features, at most. Each leaves 64 KiB. */
+ * Blocks that share one tile of the Gram matrix, each over its part of the features, at most; fewer where tiles alone make
+ * enough blocks. Each leaves 64 KiB, unless it is alone. */
 #define TUNE_GRAM_SPLITS 32
+#define TUNE_GRAM_BLOCKS 256
 
 #endif

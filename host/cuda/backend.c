@@ -3,6 +3,8 @@
  * Workspace  One arena. Layers are taken in waves: as many at a time as the arena holds, in the plan's order. A wave's part
  *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Offsets are decided
  *            when the plan is made, so a wave is the same launches every time and can be captured in a graph.
+ * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
+ *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
  *            profile once a dtype; columns, select, standardise, correlation, Gram; then finish, which leaves a report a
  *            layer in pinned host memory and adds 1 to the sequence number behind them.
@@ -32,36 +34,57 @@ static uint64_t up(uint64_t bytes) { return (bytes + PLAN_ALIGNMENT - 1) / PLAN_
 
 /* ---- Memory ---------------------------------------------------------------------------------------------------------- */
 
+/* How a layer's features are taken, which the plan chooses by the memory there is: `rows` of them at a time. */
+struct way {
+  uint64_t rows, strips; /* rows: all, or a multiple of CUDA_STRIP */
+  int eigenvalues;       /* wanted ones are found */
+};
+static struct way way_of(const struct plan_layer *l, uint64_t rows, int eigenvalues) {
+  const uint64_t d = l->features;
+  if (rows >= d) rows = d;
+  return (struct way){rows, rows > 0 ? (d + rows - 1) / rows : 1, eigenvalues};
+}
+/* The shortest strips: launches grow with the square of their number. */
+enum { STRIPS_MAX = 256 };
+static uint64_t rows_least(const struct plan_layer *l) {
+  const uint64_t rows = (l->features + STRIPS_MAX - 1) / STRIPS_MAX;
+  return (rows + CUDA_STRIP - 1) / CUDA_STRIP * CUDA_STRIP;
+}
+
 /* What is done for a layer beyond the profile. */
 struct stages {
-  int features, pairs, gram, sample_side, eigenvalues;
+  int features, pairs, all_pairs, gram, sample_side, eigenvalues; /* all_pairs: beside sampled ones, for the norm */
   uint64_t side; /* of the matrix whose eigenvalues are wanted: samples, or features where they are fewer */
 };
-static struct stages stages_of(const actscope_options *o, const struct plan_layer *l) {
-  struct stages s = {0, 0, 0, 0, 0, 0};
+static struct stages stages_of(const actscope_options *o, const struct plan_layer *l, int eigenvalues) {
+  struct stages s = {0, 0, 0, 0, 0, 0, 0};
   const int correlation = (o->statistics & ACTSCOPE_CORRELATION) != 0, rank = (o->statistics & ACTSCOPE_RANK) != 0;
   const int pairs = correlation && l->correlation != ACTSCOPE_CORRELATION_GRAM;
+  const int exact = pairs && l->correlation == ACTSCOPE_CORRELATION_EXACT;
   if (l->elements == 0) return s;
   s.sample_side = l->samples <= l->features;
   s.side = s.sample_side ? l->samples : l->features;
+  /* A matrix that costs more than AUTO would spend on exact pairs is left alone where only the rank asks for it. */
+  const int fair = (double)l->samples * (double)l->features * (double)s.side <= 1e13;
   s.features = correlation || rank || (o->statistics & ACTSCOPE_HEALTH);
-  s.eigenvalues = rank && s.side <= RANK_SIDE_MAX;
+  s.eigenvalues = rank && fair && eigenvalues && s.side <= RANK_SIDE_MAX;
   /* The norm of the matrix of r follows from all pairs, else from the samples' side. */
-  const int norm = rank || (correlation && !pairs), exact = pairs && l->correlation == ACTSCOPE_CORRELATION_EXACT;
+  const int norm = (rank && (fair || exact)) || (correlation && !pairs);
   s.gram = s.sample_side && ((norm && !exact) || s.eigenvalues);
   s.pairs = pairs || (norm && !s.sample_side);
+  s.all_pairs = pairs && !exact && norm && !s.sample_side;
   return s;
 }
 
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
-  uint64_t moments, sketch, histogram, pair_state;                       /* start zeroed */
-  uint64_t found, columns, list, order, high, low, weight, gram, norm;   /* start as they are */
+  uint64_t moments, sketch, histogram, pair_state, all_pairs;                  /* start zeroed */
+  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm;  /* start as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
 };
-static struct areas areas_of(const actscope_options *o, const struct plan_layer *l) {
+static struct areas areas_of(const actscope_options *o, const struct plan_layer *l, struct way way) {
   struct areas a;
-  const struct stages s = stages_of(o, l);
+  const struct stages s = stages_of(o, l, way.eigenvalues);
   const int narrow = dtype_is_narrow(l->dtype);
   memset(&a, 0, sizeof a);
   if (l->elements == 0) return a;
@@ -70,12 +93,14 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
   if (!narrow && (o->statistics & ACTSCOPE_PROFILE)) a.moments = up(sizeof(struct moments));
   if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) a.sketch = up(4ull << o->sketch_bits);
   if (s.features) {
-    const uint64_t d = l->features, z = up(d * actscope_cuda_pitch(l->samples) * 2);
+    const uint64_t d = l->features, slots = way.strips > 1 && s.pairs ? 2 : 1;
+    const uint64_t z = up(way.rows * actscope_cuda_pitch(l->samples) * 2) * slots;
     a.found = up(sizeof(struct cuda_features));
     a.columns = up(d * sizeof(struct column));
     a.list = up(d * 4);
-    if (s.pairs || s.gram) a.high = z, a.low = o->precision == ACTSCOPE_PRECISION_FP32 ? z : 0, a.weight = up(d * 4);
+    if (s.pairs || s.gram) a.high = z, a.low = o->precision == ACTSCOPE_PRECISION_FP32 ? z : 0, a.weight = up(way.rows * 4) * slots;
     if (s.pairs) a.pair_state = up(sizeof(struct pairs));
+    if (s.all_pairs) a.all_pairs = up(sizeof(struct pairs));
     if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4);
     if (s.gram) a.norm = up(sizeof(double));
     if (s.eigenvalues) a.gram = up(s.side * s.side * sizeof(float));
@@ -88,6 +113,11 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
       actscope_cuda_layers_begin(&t);
       struct cuda_layer *one = actscope_cuda_layers_add(&t, &v);
       one->features_adjacent = adjacent;
+      one->rows = way.rows;
+      if (s.gram && way.strips > 1) {
+        a.parts = up(actscope_cuda_gram_parts(one));
+        one->gram_parts = (float *)&t; /* not in scratch */
+      }
       actscope_cuda_standardise_scratch(&t, &bytes, &words);
       if (bytes > a.scratch) a.scratch = bytes;
       if (words > a.counters) a.counters = words;
@@ -97,8 +127,8 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     }
     a.scratch = up(a.scratch);
   }
-  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state;
-  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.gram + a.norm;
+  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs;
+  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm;
   return a;
 }
 
@@ -113,7 +143,36 @@ static uint64_t wave_total(const struct areas *a, uint64_t profile_scratch) {
   return counters_bytes(a) + a->zeroed + a->plain + (a->scratch > profile_scratch ? a->scratch : profile_scratch);
 }
 
+/* ---- The ways of a layer ------------------------------------------------------------------------------------------------ */
+
+static uint64_t way_bytes(const actscope_options *o, const struct plan_layer *l, struct way way, uint64_t profile_scratch) {
+  const struct areas a = areas_of(o, l, way);
+  return l->elements == 0 ? 0 : wave_total(&a, profile_scratch);
+}
+static struct way way_whole(const struct plan_layer *l) { return way_of(l, l->features, 1); }
+/* The way that takes the least memory. */
+static struct way way_least(const actscope_options *o, const struct plan_layer *l, uint64_t profile_scratch) {
+  const struct way whole = way_of(l, l->features, 0), strips = way_of(l, rows_least(l), 0);
+  return way_bytes(o, l, strips, profile_scratch) < way_bytes(o, l, whole, profile_scratch) ? strips : whole;
+}
+/* The first of: all at once; the longest strips; the same without eigenvalues. bytes are at least those of way_least(). */
+static struct way way_choose(const actscope_options *o, const struct plan_layer *l, uint64_t profile_scratch, uint64_t bytes) {
+  for (int eigenvalues = 1; eigenvalues >= 0; --eigenvalues) {
+    const struct way whole = way_of(l, l->features, eigenvalues);
+    if (way_bytes(o, l, whole, profile_scratch) <= bytes) return whole;
+    uint64_t low = rows_least(l), high = (l->features + CUDA_STRIP - 1) / CUDA_STRIP * CUDA_STRIP;
+    if (low >= high || way_bytes(o, l, way_of(l, low, eigenvalues), profile_scratch) > bytes) continue;
+    while (high - low > CUDA_STRIP) { /* low fits, high does not */
+      const uint64_t middle = (low + high) / 2 / CUDA_STRIP * CUDA_STRIP;
+      if (way_bytes(o, l, way_of(l, middle, eigenvalues), profile_scratch) <= bytes) low = middle; else high = middle;
+    }
+    return way_of(l, low, eigenvalues);
+  }
+  return way_least(o, l, profile_scratch);
+}
+
 struct place { /* of a layer, as far as the plan decides it */
+  struct way way;
   struct areas areas;
   struct stages stages;
   size_t wave;
@@ -154,7 +213,7 @@ static uint64_t matrices_of(const actscope_plan *p, uint64_t *side) {
   uint64_t bytes = 0;
   *side = 0;
   for (size_t i = 0; i < p->count; ++i) {
-    const struct stages s = stages_of(&p->options, &p->layers[i]);
+    const struct stages s = stages_of(&p->options, &p->layers[i], 1);
     if (!s.eigenvalues) continue;
     bytes += up(s.side * s.side * sizeof(float));
     if (s.side > *side) *side = s.side;
@@ -190,18 +249,12 @@ static actscope_status layer_need(const actscope_options *o, struct plan_layer *
   if ((o->statistics & ACTSCOPE_DISTINCT) && l->distinct == ACTSCOPE_DISTINCT_EXACT && !dtype_is_narrow(l->dtype))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: exact distinct counts of %s have no kernel in this build; the GPU has the sketch",
                          l->name, actscope_dtype_name(l->dtype));
-  if ((o->statistics & ACTSCOPE_RANK) && (o->statistics & ACTSCOPE_CORRELATION) &&
-      l->correlation == ACTSCOPE_CORRELATION_SAMPLED && l->samples > l->features)
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: the rank of fewer features than samples beside sampled correlations has no kernel in this build",
-                         l->name);
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
-  const struct areas a = areas_of(o, l);
-  uint64_t bytes = wave_total(&a, scratch_of(o, l->dtype, &error));
+  const uint64_t profile = scratch_of(o, l->dtype, &error);
+  l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile), way_bytes(o, l, way_whole(l), profile)};
   actscope_cuda_leave(before);
   if (error) return actscope_cuda_fail(error, "%s", l->name);
-  if (l->elements == 0) bytes = 0;
-  l->need = (struct cpu_need){bytes, bytes};
   return ACTSCOPE_OK;
 }
 
@@ -220,21 +273,24 @@ static uint64_t profile_scratch(const actscope_plan *p) {
 
 static void plan_need(const actscope_plan *p, struct plan_need *need) {
   struct areas all;
+  uint64_t most = 0;
   int before, entered = actscope_cuda_enter(p->options.device_index, &before) == 0;
   const uint64_t shared = profile_scratch(p);
   if (entered) actscope_cuda_leave(before);
   memset(&all, 0, sizeof all);
   for (size_t i = 0; i < p->count; ++i) {
     if (p->layers[i].elements == 0) continue;
-    const struct areas a = areas_of(&p->options, &p->layers[i]);
-    uint64_t alone = wave_total(&a, shared);
-    if (alone > need->least) need->least = alone, need->worst = i;
+    const struct plan_layer *l = &p->layers[i];
+    const struct areas a = areas_of(&p->options, l, way_whole(l));
+    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&p->options, l, way_least(&p->options, l, shared), shared);
+    if (least > need->least) need->least = least, need->worst = i;
+    if (alone > most) most = alone;
     areas_add(&all, &a);
   }
   if (need->least) {
     uint64_t best = wave_total(&all, shared);
     need->best = best < wave_bytes ? best : wave_bytes;
-    if (need->best < need->least) need->best = need->least;
+    if (need->best < most) need->best = most;
   }
   need->beside = state_bytes(p) + pinned_bytes(p) + up(sizeof(struct cuda_finish_words));
 }
@@ -248,11 +304,15 @@ static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared
   uint64_t gram = 0;
   memset(&sum, 0, sizeof sum);
   for (size_t i = 0; i < p->count; ++i) {
-    const struct areas a = s->places[i].areas = areas_of(&p->options, &p->layers[i]);
-    const struct stages t = s->places[i].stages = stages_of(&p->options, &p->layers[i]);
+    struct plan_layer *l = &p->layers[i];
+    const struct way way = s->places[i].way = way_choose(&p->options, l, shared, p->workspace_bytes);
+    const struct areas a = s->places[i].areas = areas_of(&p->options, l, way);
+    const struct stages t = s->places[i].stages = stages_of(&p->options, l, way.eigenvalues);
+    const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1);
     struct areas with = sum;
     areas_add(&with, &a);
-    if (!w || wave_total(&with, shared) > p->workspace_bytes || w->count == WAVE_LAYERS) {
+    if (way.strips > 1) l->warnings |= ACTSCOPE_WARN_STRIPS;
+    if (!w || alone || wave_total(&with, shared) > p->workspace_bytes || w->count == WAVE_LAYERS) {
       w = &s->waves[s->wave_count++];
       w->first = i;
       with = a;
@@ -372,11 +432,11 @@ static int active(const struct job *j, size_t layer) {
 struct pointers {
   struct moments *moments;
   uint32_t *sketch, *histogram, *list, *order;
-  struct pairs *pairs;
+  struct pairs *pairs, *all_pairs;
   struct cuda_features *found;
   struct column *columns;
   uint16_t *high, *low;
-  float *weight, *gram;
+  float *weight, *parts, *gram;
   double *norm;
 };
 static void *take(char **at, uint64_t bytes) {
@@ -389,10 +449,11 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   struct pointers p;
   char *at = (char *)j->plan->workspace + j->state->places[layer].zeroed;
   p.moments = take(&at, a.moments), p.sketch = take(&at, a.sketch), p.histogram = take(&at, a.histogram);
-  p.pairs = take(&at, a.pair_state);
+  p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs);
   at = (char *)j->plan->workspace + j->state->places[layer].plain;
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
+  p.parts = take(&at, a.parts);
   p.gram = take(&at, a.gram), p.norm = take(&at, a.norm);
   return p;
 }
@@ -427,6 +488,93 @@ static actscope_status run_profile(const struct job *j, const struct wave *w, si
   return ACTSCOPE_OK;
 }
 
+/* Pairs of the layers in the table, between the strips that they point at; `chosen` is 0 where only all_pairs ask. */
+static int correlate(const struct job *j, const struct cuda_layers *all, int chosen) {
+  struct cuda_layers *t = &j->state->some;
+  int error = 0;
+  *t = *all;
+  t->layers = 0;
+  for (int k = 0; chosen && k < all->layers; ++k) {
+    if (!all->layer[k].pairs) continue;
+    struct cuda_layer *f = &t->layer[t->layers++];
+    *f = all->layer[k];
+    if (f->all_pairs) f->feature_gram = NULL;
+  }
+  error = actscope_cuda_correlation(t, j->stream);
+  t->layers = 0;
+  for (int k = 0; k < all->layers; ++k) {
+    if (!all->layer[k].all_pairs) continue;
+    struct cuda_layer *f = &t->layer[t->layers++];
+    *f = all->layer[k];
+    f->pairs = f->all_pairs, f->pairs_wanted = 0, f->functionals = 0;
+  }
+  return error ? error : actscope_cuda_correlation(t, j->stream);
+}
+static int gram(const struct job *j, const struct wave *w, const struct cuda_layers *all) {
+  struct cuda_layers *t = &j->state->some;
+  *t = *all;
+  t->layers = 0;
+  for (int k = 0; k < all->layers; ++k)
+    if (all->layer[k].frobenius_square) t->layer[t->layers++] = all->layer[k];
+  return actscope_cuda_gram(t, scratch(j, w), counters(j), j->stream);
+}
+
+/* Whether strips a < b can hold a pair that is wanted. The band of a sample reaches ceil(pairs / valid) positions ahead,
+ * and round the end; how many features are valid only the device knows, but more than lie before strip b, or it is empty. */
+static int strips_meet(const struct cuda_layer *f, uint64_t rows, uint64_t a, uint64_t b) {
+  if (f->pairs_wanted == 0) return 1;
+  const uint64_t far = (f->pairs_wanted + b * rows - 1) / (b * rows);
+  return (b - a - 1) * rows < far || a * rows < far;
+}
+
+/* z-scores, pairs and Gram matrix of one layer in strips. Strip a stays in its slot while the others pass through the second
+ * one, forwards and backwards in turn: the last of them is there already when the next a begins. */
+static actscope_status launch_strips(const struct job *j, const struct wave *w, size_t layer) {
+  struct cuda_layers *t = &j->state->features;
+  struct cuda_layer *f = &t->layer[0];
+  const struct way way = j->state->places[layer].way;
+  const struct cuda_layer base = *f;
+  const uint64_t z = up(way.rows * f->pitch * 2) / 2, weights = up(way.rows * 4) / 4, none = ~0ull;
+  uint64_t held[2] = {none, none};
+  for (uint64_t a = 0; a < way.strips; ++a) {
+    const uint64_t next = a % 2 ? way.strips - 1 : a + 1;
+    const int mine = held[1] == a || (held[0] != a && held[0] == next);
+    for (uint64_t k = 0; k < way.strips - a; ++k) { /* a itself, then those behind it */
+      const uint64_t b = k == 0 ? a : a % 2 ? way.strips - k : a + k;
+      const int slot = k == 0 ? mine : !mine, meet = k == 0 || strips_meet(f, way.rows, a, b);
+      const char *stage = "standardise";
+      int error = 0;
+      if (k > 0 && (!f->pairs || (!meet && !f->all_pairs))) continue;
+#define POINT(strip, at)                                                                                              \
+  (f->first_row = (strip) * way.rows,                                                                                 \
+   f->rows = f->features - f->first_row < way.rows ? f->features - f->first_row : way.rows,                           \
+   f->z_hi = base.z_hi + (uint64_t)(at) * z, f->z_lo = base.z_lo ? base.z_lo + (uint64_t)(at) * z : NULL,             \
+   f->weight = base.weight + (uint64_t)(at) * weights)
+      POINT(b, slot);
+      f->other_hi = NULL;
+      if (held[slot] != b) error = actscope_cuda_standardise(t, scratch(j, w), counters(j), j->stream);
+      held[slot] = b;
+      if (!error && k == 0 && f->frobenius_square) {
+        stage = "Gram";
+        f->gram_begins = a == 0, f->gram_ends = a + 1 == way.strips;
+        error = gram(j, w, t);
+      }
+      if (!error && f->pairs) {
+        stage = "correlation";
+        if (k > 0) {
+          f->other_first = f->first_row, f->other_rows = f->rows;
+          f->other_hi = f->z_hi, f->other_lo = f->z_lo, f->other_weight = f->weight;
+          POINT(a, mine);
+        }
+        error = correlate(j, t, meet);
+      }
+#undef POINT
+      if (error) return launch_failed(j, error, layer, layer, stage);
+    }
+  }
+  return ACTSCOPE_OK;
+}
+
 /* Launches what the features' table holds: layers first .. last. */
 static actscope_status launch_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
   const actscope_options *o = &j->plan->options;
@@ -438,20 +586,12 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
   error = actscope_cuda_select(all, j->stream);
   if (error) return launch_failed(j, error, first, last, "select");
   if (!(o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK))) return ACTSCOPE_OK;
+  if (j->state->places[first].way.strips > 1) return launch_strips(j, w, first);
   error = actscope_cuda_standardise(all, space, counters(j), j->stream);
   if (error) return launch_failed(j, error, first, last, "standardise");
-  /* The stages differ in which layers they take: those without a state for it go to the end. */
-  struct cuda_layers *t = &j->state->some;
-  *t = *all;
-  t->layers = 0;
-  for (int k = 0; k < all->layers; ++k)
-    if (all->layer[k].pairs) t->layer[t->layers++] = all->layer[k];
-  error = actscope_cuda_correlation(t, j->stream);
+  error = correlate(j, all, 1);
   if (error) return launch_failed(j, error, first, last, "correlation");
-  t->layers = 0;
-  for (int k = 0; k < all->layers; ++k)
-    if (all->layer[k].frobenius_square) t->layer[t->layers++] = all->layer[k];
-  error = actscope_cuda_gram(t, space, counters(j), j->stream);
+  error = gram(j, w, all);
   return error ? launch_failed(j, error, first, last, "Gram") : ACTSCOPE_OK;
 }
 
@@ -482,8 +622,8 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     f->pairs_wanted = pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? o->pairs : 0, f->seed = o->seed;
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;
     f->functionals = pairs ? o->pair_functionals : 0;
-    f->pairs = p.pairs;
-    f->frobenius_square = p.norm;
+    f->pairs = p.pairs, f->all_pairs = p.all_pairs;
+    f->frobenius_square = p.norm, f->gram_parts = p.parts;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
   }
   return launch_features(j, w, from, last);
@@ -506,7 +646,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->dtype = l->dtype, f->statistics = o->statistics, f->sketch_bits = o->sketch_bits;
     f->elements = l->elements, f->samples = l->samples, f->features = l->features;
     f->moments = p.moments, f->histogram = p.histogram, f->sketch = p.sketch;
-    f->features_out = p.found, f->pairs = p.pairs, f->frobenius_square = p.norm;
+    f->features_out = p.found, f->pairs = p.pairs, f->all_pairs = p.all_pairs, f->frobenius_square = p.norm;
     /* Where pairs are looked at for the norm alone, or not at all, report() below says which section is whole. */
     f->correlation = g.pairs ? l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT
                              : ACTSCOPE_CORRELATION_GRAM;

@@ -291,32 +291,91 @@ TEST(features_many_samples) {  // several slices of samples, accumulators added 
        {DATA_STEPS, ACTSCOPE_FLOAT64, 270, 40, LAYOUT_ROWS, 0, true, 0}}, 0, !test_small);
 }
 
-TEST(features_strips) {  // rows in two strips: each with itself, then with the other; the same bits as in one piece
-  for (uint64_t wanted : {0, 3000}) {
-    const Case c = {DATA_HUBS, ACTSCOPE_FLOAT32, 21, test_small ? 90u : 300u, LAYOUT_ROWS, wanted, true, kBoth};
-    Subject s(c);
-    static cuda_layers t;
+// Rows in strips of whole tiles, every strip with itself and with each other one, in the order of pairs that asks most of
+// it; a short last strip. The integers are those of one launch, and the Gram matrix is right.
+TEST(features_strips) {
+  const struct { data_kind kind; uint64_t samples, features, pairs; bool three; bool shared; } cases[] = {
+      {DATA_HUBS, 21, 600, 0, true, false},        {DATA_HUBS, 21, 600, 3000, true, false},
+      {DATA_HUBS, 21, 650, 90000, false, false},   {DATA_CONSTANT_COLUMNS, 33, 700, 0, false, false},
+      {DATA_CONSTANT_COLUMNS, 33, 700, 40000, true, false}, {DATA_NORMAL, 21, 515, 0, true, true}};
+  for (auto &q : cases) {
+    if (test_small && q.pairs != 3000) continue;
+    const Case c = {q.kind, ACTSCOPE_FLOAT32, q.samples, q.features, LAYOUT_ROWS, q.pairs, q.three, kBoth};
+    Subject s(c), many({DATA_NORMAL, ACTSCOPE_FLOAT32, 530, 5, LAYOUT_ROWS, 0, q.three, kBoth});
+    static cuda_layers t, two;
     actscope_cuda_layers_begin(&t);
     s.add(&t);
-    uint64_t bytes, words;
+    const uint64_t strip = 2 * CUDA_STRIP, d = c.features, pitch = s.layer->pitch, strips = (d + strip - 1) / strip;
+    uint64_t bytes, words, gram_words, gram_bytes;
     actscope_cuda_standardise_scratch(&t, &bytes, &words);
-    Device<char> scratch(bytes);
-    Device<unsigned> counters(words);
+    float none;
+    s.layer->gram_parts = &none;  // its scratch without the parts
+    actscope_cuda_gram_scratch(&t, &gram_bytes, &gram_words);
+    Device<char> scratch(bytes), gram_scratch(gram_bytes), parts(actscope_cuda_gram_parts(s.layer));
+    Device<unsigned> counters(std::max(words, gram_words));
     counters.zero();
     CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
     CHECK_LAUNCH(actscope_cuda_select(&t, 0));
-    const uint64_t cut = c.features / 3 / 32 * 32 + 7, d = c.features, pitch = s.layer->pitch;
-    uint64_t first[2] = {0, cut}, rows[2] = {cut, d - cut};
-    for (int i = 0; i < 2; ++i) {
-      s.layer->first_row = first[i], s.layer->rows = rows[i];
-      s.layer->z_hi = s.hi->p + first[i] * pitch, s.layer->z_lo = s.lo->p + first[i] * pitch, s.layer->weight = s.weight->p + first[i];
-      CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
-      CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+    // In one piece, beside a layer of many samples where asked: the kernel is then another one.
+    CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+    two = t;
+    if (q.shared) {
+      actscope_cuda_layers_begin(&two);
+      many.add(&two);
+      uint64_t more, more_words;
+      actscope_cuda_standardise_scratch(&two, &more, &more_words);
+      Device<char> more_scratch(more);
+      Device<unsigned> more_counters(more_words);
+      more_counters.zero();
+      CHECK_LAUNCH(actscope_cuda_columns(&two, more_scratch.p, more_counters.p, 0));
+      CHECK_LAUNCH(actscope_cuda_select(&two, 0));
+      CHECK_LAUNCH(actscope_cuda_standardise(&two, more_scratch.p, more_counters.p, 0));
+      two.layer[two.layers++] = *s.layer;
     }
-    s.layer->first_row = 0, s.layer->rows = cut, s.layer->z_hi = s.hi->p, s.layer->z_lo = s.lo->p, s.layer->weight = s.weight->p;
-    s.layer->other_first = cut, s.layer->other_rows = d - cut;
-    s.layer->other_hi = s.hi->p + cut * pitch, s.layer->other_lo = s.lo->p + cut * pitch, s.layer->other_weight = s.weight->p + cut;
-    CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
-    s.check_columns(), s.check_pairs();
+    CHECK_LAUNCH(actscope_cuda_correlation(&two, 0));
+    const auto high = s.hi->get(), low = s.lo->get();
+    const auto weight = s.weight->get();
+    const pairs whole = s.state[0];
+    s.state.zero();
+    cuda_layer strip_at[2];
+    auto point = [&](uint64_t k) {  // the layer at strip k, in slots of the layer's own memory
+      s.layer->first_row = k * strip, s.layer->rows = std::min(strip, d - k * strip);
+      s.layer->z_hi = s.hi->p + k * strip * pitch, s.layer->z_lo = q.three ? s.lo->p + k * strip * pitch : nullptr;
+      s.layer->weight = s.weight->p + k * strip;
+    };
+    memset(s.hi->p, 0xFF, d * pitch * 2);
+    for (uint64_t k = 0; k < strips; ++k) {
+      point(k);
+      s.layer->gram_parts = reinterpret_cast<float *>(parts.p), s.layer->gram_begins = k == 0, s.layer->gram_ends = k + 1 == strips;
+      CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+      CHECK_LAUNCH(actscope_cuda_gram(&t, gram_scratch.p, counters.p, 0));
+    }
+    for (uint64_t i = 0; i < strips; ++i)
+      for (uint64_t j = 0; j < strips; ++j) {
+        if (j > i && (i + j) % 2 == 0) continue;  // each two strips once, in either order
+        if (j < i && (i + j) % 2 == 1) continue;
+        point(j);
+        strip_at[1] = *s.layer;
+        point(i);
+        if (i != j) {
+          s.layer->other_first = strip_at[1].first_row, s.layer->other_rows = strip_at[1].rows;
+          s.layer->other_hi = strip_at[1].z_hi, s.layer->other_lo = strip_at[1].z_lo, s.layer->other_weight = strip_at[1].weight;
+        } else {
+          s.layer->other_hi = nullptr;
+        }
+        CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+      }
+    SHAPE("%s, strips", s.name().c_str());
+    const uint64_t valid = s.counts[0].valid;
+    CHECK(memcmp(high.data(), s.hi->p, valid * pitch * 2) == 0 && memcmp(weight.data(), s.weight->p, valid * 4) == 0);
+    CHECK(!q.three || memcmp(low.data(), s.lo->p, valid * pitch * 2) == 0);
+    auto plain = [](pairs p) {  // a sum's words carry at other places on another grid
+      for (pairs_sum *x : {&p.abs, &p.square}) x->high += x->low >> 32, x->low &= 0xFFFFFFFFu;
+      return p;
+    };
+    const pairs got = plain(s.state[0]), want = plain(whole);
+    CHECK(memcmp(&got, &want, sizeof got) == 0);
+    s.layer->rows = d, s.layer->first_row = 0;
+    s.check_columns(), s.check_pairs(), s.check_gram();
   }
 }

@@ -146,7 +146,7 @@ TEST(finish_reports) {
   for (auto &w : all) {
     cuda_finish_layer &f = finish.layer[finish.layers];
     f = {w->v.dtype, ACTSCOPE_CORRELATION_EXACT, statistics, ACTSCOPE_PAIRS_ALL, w->bits, w->v.elements, w->v.samples, w->v.features, 0,
-         w->state.p, w->histogram.p, w->sketch.p, nullptr, w->counts.p, w->pair_state.p, w->frobenius.p, nullptr, reports.p + finish.layers};
+         w->state.p, w->histogram.p, w->sketch.p, nullptr, w->counts.p, w->pair_state.p, w->frobenius.p, nullptr, reports.p + finish.layers, nullptr};
     ++finish.layers;
   }
   for (uint64_t step = 1; step <= 3; ++step) {
