@@ -251,7 +251,8 @@ typedef struct actscope_correlation {
 } actscope_correlation;
 
 /* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. On a GPU both are NaN where only they
- * ask for a matrix that costs more than 1e13 multiply-adds, N D min(N, D). */
+ * ask for a matrix that costs more than 1e13 multiply-adds, N D min(N, D); effective_rank is NaN where min(N, D) > 512
+ * (4096 on the CPU), with a warning. */
 typedef struct actscope_rank {
   double participation_ratio; /* 1 / sum p^2 */
   double effective_rank;      /* exp(-sum p ln p) */

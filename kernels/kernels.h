@@ -99,6 +99,8 @@ struct cuda_layer {
   int32_t gram_begins, gram_ends;        /* of several strips: the first, the last */
   float *gram;                           /* samples x samples; NULL where only the norm is asked for */
   double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
+  /* eigen: of gram, else of feature_gram */
+  double *effective_rank;                /* NaN where no feature is valid; NULL: not wanted */
   /* set at each launch */
   uint32_t first_block, first_counter;
   uint64_t first_partial;
@@ -130,6 +132,13 @@ int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_
 void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
 uint64_t actscope_cuda_gram_parts(const struct cuda_layer *layer);
 int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+
+/* ---- eigen.cu: effective rank from the eigenvalues of gram (samples x samples) or feature_gram (valid x valid) -------
+ * Sides up to CUDA_EIGEN_SIDE, where one multiprocessor takes some milliseconds; a fixed amount of work, the same bits every
+ * time. Scratch: the sum over the layers that want it. */
+#define CUDA_EIGEN_SIDE 512
+int actscope_cuda_eigen_scratch(uint64_t side, uint64_t *bytes); /* of one layer, on the current device */
+int actscope_cuda_eigen(const struct cuda_layers *layers, void *scratch, struct CUstream_st *stream);
 
 /* ---- finish.cu: states to reports -------------------------------------------------------------------------------------- */
 struct cuda_report { /* in the host's pinned memory, as the device sees it; sections not asked for are 0 */

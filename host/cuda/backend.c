@@ -6,16 +6,14 @@
  * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
- *            profile once a dtype; columns, select, standardise, correlation, Gram; then finish, which leaves a report a
- *            layer in pinned host memory and adds 1 to the sequence number behind them.
- * Results    The host looks at the sequence number and never waits, unless asked to. Eigenvalues alone are found on the
- *            host, from a Gram matrix that was copied to it, when the report is asked for.
+ *            profile once a dtype; columns, select, standardise, correlation, Gram, eigenvalues; then finish, which leaves
+ *            a report a layer in pinned host memory and adds 1 to the sequence number behind them.
+ * Results    The host looks at the sequence number and never waits, unless asked to.
  * Host data  Tensors in host memory are copied to a buffer of the plan's first, layer by layer. That alone may allocate
  *            after the first enqueue, and cannot be captured. */
 #include <stdio.h>
 #include <string.h>
 
-#include "core/gram.h"
 #include "cuda/runtime.h"
 #include "error.h"
 #include "kernels.h"
@@ -27,8 +25,6 @@ _Static_assert((int)CUDA_FINISH_LAYERS >= (int)WAVE_LAYERS, "a wave's reports ar
 /* More at a time than this gains nothing: a launch is long against its start by then, and z-scores should stay in the L2
  * cache. Not measured on a device yet. */
 static const uint64_t wave_bytes = 32ull << 20;
-/* Beyond this side a Gram matrix's eigenvalues would hold up the host: 4/3 n^3 operations, 0.2 s at 512. */
-enum { RANK_SIDE_MAX = 512 };
 
 static uint64_t up(uint64_t bytes) { return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT; }
 
@@ -67,7 +63,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   /* A matrix that costs more than AUTO would spend on exact pairs is left alone where only the rank asks for it. */
   const int fair = (double)l->samples * (double)l->features * (double)s.side <= 1e13;
   s.features = correlation || rank || (o->statistics & ACTSCOPE_HEALTH);
-  s.eigenvalues = rank && fair && eigenvalues && s.side <= RANK_SIDE_MAX;
+  s.eigenvalues = rank && fair && eigenvalues && s.side <= CUDA_EIGEN_SIDE;
   /* The norm of the matrix of r follows from all pairs, else from the samples' side. */
   const int norm = (rank && (fair || exact)) || (correlation && !pairs);
   s.gram = s.sample_side && ((norm && !exact) || s.eigenvalues);
@@ -79,7 +75,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
   uint64_t moments, sketch, histogram, pair_state, all_pairs;                  /* start zeroed */
-  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm;  /* start as they are */
+  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank; /* start as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
 };
 static struct areas areas_of(const actscope_options *o, const struct plan_layer *l, struct way way) {
@@ -103,7 +99,10 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     if (s.all_pairs) a.all_pairs = up(sizeof(struct pairs));
     if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4);
     if (s.gram) a.norm = up(sizeof(double));
-    if (s.eigenvalues) a.gram = up(s.side * s.side * sizeof(float));
+    if (s.eigenvalues) {
+      a.gram = up(s.side * s.side * sizeof(float)), a.rank = up(sizeof(double));
+      if (actscope_cuda_eigen_scratch(s.side, &a.scratch)) a.scratch = s.side * s.side * sizeof(double); /* the launch will say */
+    }
     for (int adjacent = 0; adjacent < 2; ++adjacent) { /* strides are not known yet: the larger of both ways */
       struct cuda_layers t;
       struct view v;
@@ -128,7 +127,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     a.scratch = up(a.scratch);
   }
   a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs;
-  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm;
+  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank;
   return a;
 }
 
@@ -177,7 +176,6 @@ struct place { /* of a layer, as far as the plan decides it */
   struct stages stages;
   size_t wave;
   uint64_t zeroed, plain; /* offsets in the arena */
-  uint64_t gram;       /* offset in the pinned matrices */
   uint64_t sequence;   /* with which its report was made; 0: not yet */
 };
 struct wave {
@@ -190,10 +188,8 @@ struct cuda_state {
   struct place *places;
   struct wave *waves;
   struct group *groups;    /* of the last enqueue */
-  double *eigen;           /* room for one matrix and its eigenvalues */
   size_t wave_count, group_count;
   struct cuda_report *reports;        /* pinned, one a layer */
-  float *matrices;                    /* pinned, behind them: Gram matrices for eigenvalues */
   struct cuda_report_header *header;  /* pinned, behind them */
   struct cuda_finish_words *words;    /* on the device */
   uint64_t base, target;   /* the sequence number before the last enqueue, and when that has finished */
@@ -208,28 +204,12 @@ struct cuda_state {
   struct cuda_finish_table finish;
 };
 
-/* Of all layers: the pinned bytes of Gram matrices, and the largest side among them. */
-static uint64_t matrices_of(const actscope_plan *p, uint64_t *side) {
-  uint64_t bytes = 0;
-  *side = 0;
-  for (size_t i = 0; i < p->count; ++i) {
-    const struct stages s = stages_of(&p->options, &p->layers[i], 1);
-    if (!s.eigenvalues) continue;
-    bytes += up(s.side * s.side * sizeof(float));
-    if (s.side > *side) *side = s.side;
-  }
-  return bytes;
-}
-static uint64_t eigen_bytes(uint64_t side) { return up((side * side + 3 * side) * sizeof(double)); }
 static uint64_t state_bytes(const actscope_plan *p) {
-  uint64_t side;
-  matrices_of(p, &side);
   return up(sizeof(struct cuda_state)) + up(p->count * sizeof(struct place)) + up(p->count * sizeof(struct wave)) +
-         up(p->count * sizeof(struct group)) + eigen_bytes(side);
+         up(p->count * sizeof(struct group));
 }
 static uint64_t pinned_bytes(const actscope_plan *p) {
-  uint64_t side;
-  return up(p->count * sizeof(struct cuda_report)) + matrices_of(p, &side) + up(sizeof(struct cuda_report_header));
+  return up(p->count * sizeof(struct cuda_report)) + up(sizeof(struct cuda_report_header));
 }
 
 static uint64_t sequence_of(const struct cuda_state *s) { return *(const volatile uint64_t *)&s->header->sequence; }
@@ -301,17 +281,15 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
 static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared) {
   struct areas sum;
   struct wave *w = NULL;
-  uint64_t gram = 0;
   memset(&sum, 0, sizeof sum);
   for (size_t i = 0; i < p->count; ++i) {
-    struct plan_layer *l = &p->layers[i];
+    const struct plan_layer *l = &p->layers[i];
     const struct way way = s->places[i].way = way_choose(&p->options, l, shared, p->workspace_bytes);
     const struct areas a = s->places[i].areas = areas_of(&p->options, l, way);
-    const struct stages t = s->places[i].stages = stages_of(&p->options, l, way.eigenvalues);
+    s->places[i].stages = stages_of(&p->options, l, way.eigenvalues);
     const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1);
     struct areas with = sum;
     areas_add(&with, &a);
-    if (way.strips > 1) l->warnings |= ACTSCOPE_WARN_STRIPS;
     if (!w || alone || wave_total(&with, shared) > p->workspace_bytes || w->count == WAVE_LAYERS) {
       w = &s->waves[s->wave_count++];
       w->first = i;
@@ -320,8 +298,6 @@ static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared
     sum = with;
     ++w->count;
     s->places[i].wave = s->wave_count - 1;
-    s->places[i].gram = gram;
-    if (t.eigenvalues) gram += up(t.side * t.side * sizeof(float)) / sizeof(float);
     w->zeroed = counters_bytes(&sum) + sum.zeroed;
     w->scratch = w->zeroed + sum.plain;
   }
@@ -359,14 +335,12 @@ static actscope_status open_state(actscope_plan *p) {
   p->state = s;
   s->places = (struct place *)at, at += up(p->count * sizeof *s->places);
   s->waves = (struct wave *)at, at += up(p->count * sizeof *s->waves);
-  s->groups = (struct group *)at, at += up(p->count * sizeof *s->groups);
-  s->eigen = (double *)at;
+  s->groups = (struct group *)at;
   int before, error = actscope_cuda_enter(p->options.device_index, &before);
-  uint64_t shared = 0, side;
   if (!error) {
     const struct cuda_finish_words start = {.first_nonfinite = ~0ull};
     void *pinned = NULL, *words = NULL;
-    shared = profile_scratch(p);
+    place_layers(p, s, profile_scratch(p));
     error = actscope_cuda_pinned_allocate(&pinned, pinned_bytes(p));
     s->reports = pinned;
     if (!error) error = actscope_cuda_allocate(&words, sizeof start);
@@ -380,9 +354,7 @@ static actscope_status open_state(actscope_plan *p) {
     close_state(p);
     return status;
   }
-  s->matrices = (float *)((char *)s->reports + up(p->count * sizeof *s->reports));
-  s->header = (struct cuda_report_header *)((char *)s->matrices + matrices_of(p, &side));
-  place_layers(p, s, shared);
+  s->header = (struct cuda_report_header *)((char *)s->reports + up(p->count * sizeof *s->reports));
   return ACTSCOPE_OK;
 }
 
@@ -437,7 +409,7 @@ struct pointers {
   struct column *columns;
   uint16_t *high, *low;
   float *weight, *parts, *gram;
-  double *norm;
+  double *norm, *rank;
 };
 static void *take(char **at, uint64_t bytes) {
   char *here = *at;
@@ -454,7 +426,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
   p.parts = take(&at, a.parts);
-  p.gram = take(&at, a.gram), p.norm = take(&at, a.norm);
+  p.gram = take(&at, a.gram), p.norm = take(&at, a.norm), p.rank = take(&at, a.rank);
   return p;
 }
 
@@ -572,7 +544,8 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
       if (error) return launch_failed(j, error, layer, layer, stage);
     }
   }
-  return ACTSCOPE_OK;
+  const int error = actscope_cuda_eigen(t, scratch(j, w), j->stream);
+  return error ? launch_failed(j, error, layer, layer, "eigenvalues") : ACTSCOPE_OK;
 }
 
 /* Launches what the features' table holds: layers first .. last. */
@@ -592,7 +565,9 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
   error = correlate(j, all, 1);
   if (error) return launch_failed(j, error, first, last, "correlation");
   error = gram(j, w, all);
-  return error ? launch_failed(j, error, first, last, "Gram") : ACTSCOPE_OK;
+  if (error) return launch_failed(j, error, first, last, "Gram");
+  error = actscope_cuda_eigen(all, space, j->stream);
+  return error ? launch_failed(j, error, first, last, "eigenvalues") : ACTSCOPE_OK;
 }
 
 /* The stages that look at features, of layers first .. last. */
@@ -623,7 +598,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;
     f->functionals = pairs ? o->pair_functionals : 0;
     f->pairs = p.pairs, f->all_pairs = p.all_pairs;
-    f->frobenius_square = p.norm, f->gram_parts = p.parts;
+    f->frobenius_square = p.norm, f->gram_parts = p.parts, f->effective_rank = p.rank;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
   }
   return launch_features(j, w, from, last);
@@ -634,9 +609,8 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
   struct cuda_state *s = j->state;
   const actscope_options *o = &j->plan->options;
   struct cuda_finish_table *t = &s->finish;
-  int error = 0;
   t->layers = 0, t->last = 1, t->first_layer = first;
-  for (size_t i = first; i <= last && !error; ++i) {
+  for (size_t i = first; i <= last; ++i) {
     const struct plan_layer *l = &j->plan->layers[i];
     if (!active(j, i)) continue;
     const struct pointers p = pointers_of(j, i);
@@ -652,11 +626,10 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
                              : ACTSCOPE_CORRELATION_GRAM;
     f->functionals = o->pair_functionals;
     f->pairs_wanted = o->pairs;
+    f->effective_rank = p.rank;
     f->report = &s->reports[i];
-    if (g.eigenvalues)
-      error = actscope_cuda_download(s->matrices + s->places[i].gram, p.gram, g.side * g.side * sizeof(float), j->stream);
   }
-  if (!error) error = actscope_cuda_finish(t, s->words, s->header, j->stream);
+  const int error = actscope_cuda_finish(t, s->words, s->header, j->stream);
   if (error) return launch_failed(j, error, first, last, "finish");
   s->groups[s->group_count++] = (struct group){first, last};
   return ACTSCOPE_OK;
@@ -812,16 +785,6 @@ static actscope_status poll(actscope_plan *p, int wait) {
   return s->failed;
 }
 
-/* From the matrix that was copied out: of the samples, or of the valid features. NaN where there is none. */
-static double effective_rank(struct cuda_state *s, size_t layer, struct stages g, uint64_t valid) {
-  const uint64_t n = g.sample_side ? g.side : valid;
-  double *a = s->eigen, *values = a + n * n;
-  const float *from = s->matrices + s->places[layer].gram;
-  if (!g.eigenvalues || valid == 0) return core_nan();
-  for (uint64_t k = 0; k < n * n; ++k) a[k] = from[k];
-  return gram_eigenvalues(a, n, values, values + n, values + 2 * n) ? core_nan() : gram_effective_rank(values, n);
-}
-
 static actscope_status report(actscope_plan *p, struct plan_layer *l) {
   struct cuda_state *s = p->state;
   const size_t i = (size_t)(l - p->layers);
@@ -840,6 +803,7 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) {
   if (o->statistics & ACTSCOPE_DISTINCT) r->distinct = from->distinct;
   if (o->statistics & ACTSCOPE_HEALTH) r->health = from->health;
   if (from->nonfinite) r->warnings |= ACTSCOPE_WARN_NONFINITE;
+  if (s->places[i].way.strips > 1) r->warnings |= ACTSCOPE_WARN_STRIPS;
   if (o->statistics & ACTSCOPE_CORRELATION) {
     r->correlation = from->correlation;
     if (l->correlation == ACTSCOPE_CORRELATION_GRAM) { /* looked at pairs or not: what single pairs say was not asked for */
@@ -852,8 +816,7 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) {
     actscope_plan_note_samples(l, valid);
   }
   if (o->statistics & ACTSCOPE_RANK) {
-    r->rank.participation_ratio = from->rank.participation_ratio;
-    r->rank.effective_rank = effective_rank(s, i, s->places[i].stages, valid);
+    r->rank = from->rank;
     if (valid > 0 && r->rank.effective_rank != r->rank.effective_rank) r->warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
   }
   r->similarity.mean_cosine = core_nan(); /* has no kernel yet */

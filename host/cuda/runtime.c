@@ -75,9 +75,6 @@ int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct 
 int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes) {
   return (int)cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
 }
-int actscope_cuda_download(void *host, const void *device, uint64_t bytes, struct CUstream_st *stream) {
-  return (int)cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream);
-}
 void actscope_cuda_memory_info(int index, actscope_memory *memory) {
   int before;
   size_t free_bytes = 0, total = 0;

@@ -31,7 +31,6 @@ void actscope_cuda_pinned_release(void *pointer);
 int actscope_cuda_zero(void *pointer, uint64_t bytes, struct CUstream_st *stream);
 int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct CUstream_st *stream);
 int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes); /* waits */
-int actscope_cuda_download(void *host, const void *device, uint64_t bytes, struct CUstream_st *stream); /* host: pinned */
 /* Of everything allocated through the two functions above, on all GPUs, and of GPU `index` by everybody. */
 void actscope_cuda_memory_info(int index, actscope_memory *memory);
 /* *device is 1 when kernels on this device may read the memory where it is. */
