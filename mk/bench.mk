@@ -41,3 +41,30 @@ bench-smoke: $(B)/actscope-bench
 ## bench-peers: the Python peers of the benchmark (NumPy, PyTorch, DataSketches) into build/peers, through pip
 bench-peers:
 	$(Q)python3 -m venv $(B)/peers && $(B)/peers/bin/python -m pip install --quiet numpy torch datasketches
+
+# ---- Profilers ---------------------------------------------------------------------------------------------------------
+# Both run the benchmark's --profile: each case once, nothing round it. FILTER=RE picks the cases, PROFILE_OUT the folder.
+FILTER      ?= ^(24-layer/direct|profile/f32/all/256MiB|correlation/exact/fp32/128x8192)$$
+PROFILE_OUT ?= $(B)/profile
+PROFILED     = $(B)/actscope-bench --device cuda --profile --filter '$(FILTER)'
+# A missing tool is said before anything is built, and is a failure: nothing was recorded.
+has_tool     = command -v $(1) >/dev/null || { echo "make $@: no $(1) on PATH: nothing was recorded" >&2; exit 1; }
+programs     = $(MAKE) --no-print-directory $(B)/actscope-bench
+
+.PHONY: nsys ncu
+## nsys: time line of FILTER's cases with their NVTX ranges (Nsight Systems); prints the kernel table
+nsys:
+	@$(call has_tool,nsys)
+	$(Q)$(programs)
+	$(Q)mkdir -p $(PROFILE_OUT)
+	$(Q)nsys profile --force-overwrite=true --trace=cuda,nvtx --output=$(PROFILE_OUT)/bench $(PROFILED)
+	$(Q)nsys stats --force-export=true --report cuda_gpu_kern_sum --report nvtx_sum --format table $(PROFILE_OUT)/bench.nsys-rep
+
+## ncu: what binds each kernel of FILTER's cases (Nsight Compute): durations, shares of bandwidth and arithmetic
+NCU_METRICS := gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__throughput.avg.pct_of_peak_sustained_elapsed,sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active,launch__registers_per_thread,sm__warps_active.avg.pct_of_peak_sustained_active
+ncu:
+	@$(call has_tool,ncu)
+	$(Q)$(programs)
+	$(Q)mkdir -p $(PROFILE_OUT)
+	$(Q)ncu --nvtx --force-overwrite --export $(PROFILE_OUT)/bench --metrics $(NCU_METRICS) $(PROFILED)
+	$(Q)ncu --import $(PROFILE_OUT)/bench.ncu-rep --page raw --csv --metrics $(NCU_METRICS) | bench/kernel_table.py

@@ -19,6 +19,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "plan.h"
+#include "cuda/ranges.h" /* after kernels.h, whose launches it wraps */
 
 enum { WAVE_LAYERS = CUDA_LAYERS };
 _Static_assert((int)CUDA_FINISH_LAYERS >= (int)WAVE_LAYERS, "a wave's reports are one launch");
@@ -642,9 +643,13 @@ static actscope_status run_part(const struct job *j, const struct wave *w, size_
   if (!active(j, first)) return ACTSCOPE_OK;
   int error = actscope_cuda_zero(j->plan->workspace, w->zeroed, j->stream);
   if (error) return launch_failed(j, error, first, last, "clearing the workspace");
+  char name[200];
+  if (actscope_ranges_on()) actscope_range_begin(group_name(j->plan, (struct group){first, last}, name, sizeof name));
   actscope_status status = run_profile(j, w, first, last);
   if (!status) status = run_features(j, w, first, last);
-  return status ? status : run_finish(j, first, last);
+  if (!status) status = run_finish(j, first, last);
+  actscope_range_end();
+  return status;
 }
 
 /* ---- Tensors in host memory ---------------------------------------------------------------------------------------------- */

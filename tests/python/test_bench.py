@@ -1,5 +1,5 @@
 """actscope-bench: its rows, its JSON, that wrong numbers are seen, and that the peers compute what they are timed for."""
-import importlib.util, json, math, os, re, subprocess, sys, tempfile, unittest
+import importlib.util, json, math, os, re, subprocess, sys, tempfile, textwrap, unittest
 
 import numpy as np
 
@@ -179,6 +179,62 @@ class Peers(unittest.TestCase):
         self.assertGreater(float(seconds), 0)
         self.assertGreaterEqual(float(peak), 0)
         self.assertTrue(error.startswith("error") and unknown.startswith("error"))
+
+
+class Compare(unittest.TestCase):
+    """bench/compare.py: a regression is a row that is slower by more than the threshold and the noise."""
+    OLD = {"ceilings": {"read_gbs": 20.0, "fp32_gflops": 200.0}, "rows": [
+        {"case": "a", "time_us": 100.0, "noise": 0.01, "gbs": 1.0, "wrong": 0},
+        {"case": "b", "time_us": 100.0, "noise": 0.20, "gbs": 1.0, "wrong": 0},
+        {"case": "c", "time_us": 100.0, "noise": 0.01, "tflops": 1.0, "wrong": 0}]}
+
+    def compare(self, change, *arguments):
+        new = json.loads(json.dumps(self.OLD))
+        change(new, {row["case"]: row for row in new["rows"]})
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ("old", "new")]
+            for path, result in zip(paths, (self.OLD, new)):
+                with open(path, "w") as file:
+                    json.dump(result, file)
+            p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "compare.py"), *paths, *arguments],
+                               capture_output=True, text=True)
+        return p.returncode, {line.split()[0]: line.split()[-1] for line in p.stdout.splitlines() if not line.startswith("#")}
+
+    def test_verdicts(self):
+        self.assertEqual(self.compare(lambda n, r: None), (0, {"a": "same", "b": "same", "c": "same"}))
+        self.assertEqual(self.compare(lambda n, r: r["a"].update(time_us=110.0)), (1, {"a": "SLOWER", "b": "same", "c": "same"}))
+        self.assertEqual(self.compare(lambda n, r: r["a"].update(time_us=110.0), "--threshold", "0.2")[0], 0)
+        self.assertEqual(self.compare(lambda n, r: r["b"].update(time_us=150.0))[1]["b"], "same")  # within its noise
+        self.assertEqual(self.compare(lambda n, r: r["b"].update(time_us=200.0))[0], 1)
+        self.assertEqual(self.compare(lambda n, r: r["a"].update(time_us=50.0)), (0, {"a": "faster", "b": "same", "c": "same"}))
+        self.assertEqual(self.compare(lambda n, r: r["a"].update(wrong=1))[0], 1)
+        self.assertEqual(self.compare(lambda n, r: n["rows"].pop(0)), (1, {"a": "MISSING", "b": "same", "c": "same"}))
+        self.assertEqual(self.compare(lambda n, r: n["rows"].append({"case": "d", "time_us": 1.0}))[0], 0)
+
+    def test_scaled_by_the_ceilings(self):
+        def slower_machine(new, rows):
+            new["ceilings"] = {"read_gbs": 10.0, "fp32_gflops": 200.0}
+            for row in rows.values():
+                row["time_us"] = 200.0
+        code, words = self.compare(slower_machine, "--scale")
+        self.assertEqual((code, words), (1, {"a": "same", "b": "same", "c": "SLOWER"}))
+
+    def test_not_a_result(self):
+        p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "compare.py"), __file__, __file__], capture_output=True)
+        self.assertEqual(p.returncode, 2)
+
+
+class KernelTable(unittest.TestCase):
+    def test_medians_of_each_kernel(self):
+        table = module("kernel_table").table(textwrap.dedent("""\
+            ==PROF== Connected to process 1
+            "ID","Kernel Name","dram__throughput.avg.pct_of_peak_sustained_elapsed","gpu__time_duration.sum"
+            "","","%","nsecond"
+            "0","void <unnamed>::profile<0>(Table)","80.0","1,000"
+            "1","void <unnamed>::profile<0>(Table)","90.0","3,000"
+            "2","finish(Table)","1.0","500"
+            """).splitlines())
+        self.assertEqual(table, [("profile<0>", 2, {"time us": 2.0, "dram %": 85.0}), ("finish", 1, {"time us": 0.5, "dram %": 1.0})])
 
 
 if __name__ == "__main__":
