@@ -25,8 +25,8 @@ static void help(void) {
        "  --filter RE        cases whose name matches this extended regular expression\n"
        "  --list             names of the cases\n"
        "  --json FILE        the same numbers as JSON\n"
-       "  --seconds S        time for our samples of a case (0.5)\n"
-       "  --peer-seconds S   time for the samples of each peer of a case (1); each gets one sample at least\n"
+       "  --seconds S        time for our samples of a case (0.4)\n"
+       "  --peer-seconds S   time for the samples of each peer of a case (0.5); each gets one sample at least\n"
        "  --limit S          no further case after so many seconds; those left out are named\n"
        "  --threads T        CPU threads (as many as there are)\n"
        "  --no-peers         without peers\n"
@@ -70,7 +70,7 @@ static void device_of(const char *v, struct options *o) {
 }
 
 static void parse(int argc, char **argv, struct options *o) {
-  *o = (struct options){.limit = INFINITY, .settings = {.threads = omp_get_max_threads(), .seconds = 0.5, .peer_seconds = 1}};
+  *o = (struct options){.limit = INFINITY, .settings = {.threads = omp_get_max_threads(), .seconds = 0.4, .peer_seconds = 0.5}};
   struct bench_settings *s = &o->settings;
   for (int i = 1; i < argc; ++i) {
     const char *v;
@@ -182,8 +182,10 @@ int main(int argc, char **argv) {
   struct bench_ceilings top = {NAN, NAN, NAN, NAN};
   struct bench_run run = {.threads = s->threads, .checked = !s->profile};
   char name[256], path[4096], command[512] = "actscope-bench", absent[256] = "";
-  for (int i = 1; i < argc; ++i)
-    snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
+  for (int i = 1; i < argc; ++i) { /* without the name of this very file */
+    if (strncmp(argv[i], "--json", 6) != 0) snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
+    else if (!argv[i][6]) ++i;
+  }
   run.command = command;
   describe(&run, &o, name, sizeof name);
   if (!s->profile && !s->check_only) {

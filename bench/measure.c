@@ -13,7 +13,7 @@
 #include "native_peers.h"
 #include "peers.h"
 
-enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 15 };
+enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 9 };
 static const double quiet = 0.002; /* noise that further samples need not lower */
 static const double hot_seconds = 0.1; /* calls longer than this are not repeated hot */
 

@@ -12,10 +12,14 @@ struct peers {
   FILE *to, *from;
 };
 
-/* The answer to a line; -1 when there is none, or it begins with "error". */
+/* The answer to a line; -1 when there is none, or it begins with "error". Between questions the process is stopped: idle
+ * threads of a BLAS spin for a tenth of a second, on the processors that our next sample is timed on. */
 static int ask(struct peers *p, const char *line, char *answer, size_t size) {
   answer[0] = 0;
-  if (fprintf(p->to, "%s\n", line) < 0 || fflush(p->to) || !fgets(answer, (int)size, p->from)) return -1;
+  kill(p->pid, SIGCONT);
+  int failed = fprintf(p->to, "%s\n", line) < 0 || fflush(p->to) || !fgets(answer, (int)size, p->from);
+  kill(p->pid, SIGSTOP);
+  if (failed) return -1;
   answer[strcspn(answer, "\n")] = 0;
   return strncmp(answer, "error", 5) == 0 ? -1 : 0;
 }
@@ -137,6 +141,7 @@ void peers_stop(struct peers *p) {
   if (p->to) fclose(p->to);
   if (p->from) fclose(p->from);
   kill(p->pid, SIGTERM);
+  kill(p->pid, SIGCONT); /* to hear of it */
   waitpid(p->pid, NULL, 0);
   free(p);
 }

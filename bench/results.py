@@ -3,13 +3,11 @@
 the lines <!-- results NAME --> and <!-- end -->. --check only compares, and fails when a page says something else.
 
 cpu-*.json is what `actscope-bench --device cpu --json` wrote, any other name what `make gpu-check` left. Of several of a
-kind the newest date counts. A number that nobody measured reads "not yet measured"; a GPU's numbers whose kernels are not
-those of this commit say so."""
+kind the newest date counts. A number that nobody measured reads "not yet measured"."""
 import glob
 import json
 import os
 import re
-import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -69,10 +67,9 @@ def peer(row):
     return f"{time(row['peer']['time_us'])} ({row['peer']['name']})", ratio(row["ratio"])
 
 
-def stale(gpu):
-    """Is the GPU's result of other kernels than these?"""
-    now = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD:kernels"], capture_output=True, text=True)
-    return bool(gpu) and now.returncode == 0 and gpu.get("source", {}).get("kernels") != now.stdout.strip()
+def kernels(gpu):
+    """Which kernels a GPU's numbers are of: `git rev-parse HEAD:kernels` says whether they are those of a commit."""
+    return "kernels " + gpu.get("source", {}).get("kernels", "unknown")[:12]
 
 
 def where(cpu):
@@ -83,7 +80,7 @@ def where(cpu):
 def readme(cpu, gpu):
     lines = [where(cpu) if cpu else "On a CPU: " + NONE + ".", ""]
     if gpu:
-        lines[0] += f" On {gpu['gpu']}, {gpu['date']}" + (", with kernels that have changed since." if stale(gpu) else ".")
+        lines[0] += f" On {gpu['gpu']}, {gpu['date']}, {kernels(gpu)}."
     lines += [f"| what | CPU | fastest peer | ratio | GPU{': ' + gpu['gpu'] if gpu else ''} |", "|---|---|---|---|---|"]
     for what, case in HEADLINES:
         on_cpu, on_gpu = case if isinstance(case, tuple) else (case, case)
@@ -113,6 +110,7 @@ def full(result):
     ceilings = {"read_gbs": "reading {:.1f} GB/s", "fp32_gflops": "fp32 multiply-add {:.1f} GFLOP/s", "copy_gbs": "copy {:.0f} GB/s (read + write)",
                 "fp16_tflops": "cuBLAS fp16 product {:.0f} TFLOP/s"}
     said = ", ".join(ceilings[k].format(v) for k, v in result["ceilings"].items())
+    said += f"; {kernels(result)}" if "gpu" in result else ""
     checked = [r["wrong"] for r in result["rows"] if "wrong" in r]
     lines = [f"From `{result['path']}` (`{result['command']}`). Ceilings of the run: {said}. `#wrong` is "
              f"{sum(checked)} over {len(checked)} checked rows of {len(result['rows'])}.", "",

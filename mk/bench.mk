@@ -42,6 +42,11 @@ bench-smoke: $(B)/actscope-bench
 bench-peers:
 	$(Q)python3 -m venv $(B)/peers && $(B)/peers/bin/python -m pip install --quiet numpy torch datasketches
 
+.PHONY: results
+## results: write the tables of README.md and docs/performance.md, and docs/plots, from bench/results/*.json
+results:
+	$(Q)python3 -B bench/results.py && python3 -B bench/plots.py
+
 # ---- Profilers ---------------------------------------------------------------------------------------------------------
 # Both run the benchmark's --profile: each case once, nothing round it. FILTER=RE picks the cases, PROFILE_OUT the folder.
 FILTER      ?= ^(24-layer/direct|profile/f32/all/256MiB|correlation/exact/fp32/128x8192)$$

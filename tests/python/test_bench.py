@@ -224,6 +224,56 @@ class Compare(unittest.TestCase):
         self.assertEqual(p.returncode, 2)
 
 
+class Pages(unittest.TestCase):
+    """Tables and plots come from result files, and nothing in them from elsewhere."""
+    GPU = {"gpu": "Some GPU", "date": "2026-01-02", "command": "make gpu-check", "source": {"kernels": "0123456789abcdef"},
+           "ceilings": {"copy_gbs": 4000.0, "fp16_tflops": 700.0}, "rows": [
+               {"case": "profile/f32/moments/64MiB", "time_us": 23.4, "noise": 0.01, "gbs": 2868.0, "fraction_of_ceiling": 0.717,
+                "wrong": 0, "peer": {"name": "PyTorch", "time_us": 1000.0, "peak_bytes": 1 << 28}, "ratio": 42.7},
+               {"case": "24-layer/graph", "time_us": 312.0, "noise": 0.01, "wrong": 0},
+               {"case": "correlation/exact/fp32/128x1024", "time_us": 10.0, "tflops": 13.4, "wrong": 0},
+               {"case": "correlation/exact/fp32/128x8192", "time_us": 60.0, "tflops": 143.1, "wrong": 0}]}
+
+    @classmethod
+    def setUpClass(cls):
+        sys.path.insert(0, os.path.join(ROOT, "bench"))
+        cls.addClassCleanup(sys.path.remove, os.path.join(ROOT, "bench"))
+        cls.results, cls.plots = module("results"), module("plots")
+
+    def test_pages_say_what_the_files_say(self):
+        p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "results.py"), "--check"], capture_output=True, text=True)
+        self.assertEqual(p.returncode, 0, p.stdout + "make results writes them")
+
+    def test_what_nobody_measured_says_so(self):
+        rows = [line.split("|") for line in self.results.readme(None, None)[4:]]
+        self.assertEqual({(row[2].strip(), row[5].strip()) for row in rows}, {("not yet measured", "not yet measured")})
+        self.assertEqual(self.results.full(None), ["Not yet measured."])
+        rows = {row.split("|")[1].strip(): row.split("|")[5].strip() for row in self.results.readme(None, self.GPU)[4:]}
+        self.assertEqual([v for v in rows.values() if v != "not yet measured"], ["23.4 µs, 43× (PyTorch)", "60.0 µs", "312 µs"])
+
+    def test_every_row_and_its_source(self):
+        lines = self.results.full(dict(self.GPU, path="bench/results/some-gpu.json"))
+        self.assertIn("kernels 0123456789ab", lines[0])
+        self.assertIn("`#wrong` is 0 over 4 checked rows of 4", lines[0])
+        self.assertEqual(len(lines), 4 + len(self.GPU["rows"]))
+        self.assertIn("| 23.4 µs | 1.0 % | – | 2868.0 GB/s | 72 % |", lines[4])
+
+    def test_blocks_alone_are_written(self):
+        text = "a\n<!-- results x -->\nold\n<!-- end -->\nb\n"
+        self.assertEqual(self.results.fill(text, {"x": ["new", "lines"]}), "a\n<!-- results x -->\nnew\nlines\n<!-- end -->\nb\n")
+
+    def test_plots_are_svg(self):
+        import xml.etree.ElementTree as tree
+        svg = self.plots.draw(self.GPU)
+        self.assertEqual(set(svg), {"roofline", "growth-D"})  # the others have too few rows
+        points = [e for e in tree.fromstring(svg["growth-D"]).iter() if e.tag.endswith("circle")]
+        self.assertEqual(len(points), 2)
+        heights = [float(p.get("cy")) for p in points]
+        self.assertGreater(heights[0], heights[1])  # more features are higher up
+        for name in os.listdir(os.path.join(ROOT, "docs", "plots")):
+            tree.parse(os.path.join(ROOT, "docs", "plots", name))
+
+
 class KernelTable(unittest.TestCase):
     def test_medians_of_each_kernel(self):
         table = module("kernel_table").table(textwrap.dedent("""\
