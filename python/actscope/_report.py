@@ -6,7 +6,7 @@ import math
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ._arrays import DTYPE_NAMES
-from ._library import Bottleneck, DeviceInfo, LayerReport, Memory, check, enum_names, header, library
+from ._library import Bottleneck, DeviceInfo, LayerReport, Memory, NetworkScores, check, enum_names, header, library
 from ._options import STATISTICS
 
 _QUANTILES = [f"{v:.15g}" for v in header.arrays["actscope_quantile_levels"].in_dll(library, "actscope_quantile_levels")]
@@ -59,10 +59,10 @@ def warnings_of(report: Any) -> List[str]:
     return sentences(report, "ACTSCOPE_WARN_COUNT", library.actscope_warning_text) if report.warnings else []
 
 
-def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int]) -> Dict[str, Any]:
+def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int], role: str = "activation") -> Dict[str, Any]:
     """One layer's report."""
     result: Dict[str, Any] = {
-        "name": name, "source": source, "dtype": DTYPE_NAMES[report.dtype], "shape": list(shape),
+        "name": name, "source": source, "role": role, "dtype": DTYPE_NAMES[report.dtype], "shape": list(shape),
         "samples": report.samples, "features": report.features, "seconds": _real(report.seconds),
         "warnings": warnings_of(report),
     }
@@ -75,8 +75,51 @@ def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int]) -
     return result
 
 
+def pair(layers: Sequence[Dict[str, Any]]) -> List[int]:
+    """Finds gradients and weights by name, as the program does: X.gradient or X.grad, of the shape of a layer X, and
+    X.weight. Sets "role" of each layer; returns the index of the layer that each belongs to, its own for an activation."""
+    owner, taken = list(range(len(layers))), set()
+    for i, of in enumerate(layers):
+        for suffix, role in ((".gradient", "gradient"), (".grad", "gradient"), (".weight", "weight")):
+            stem = of["name"][:-len(suffix)]
+            if not of["name"].endswith(suffix) or not stem:
+                continue
+            for k, other in enumerate(layers):
+                if other["name"] == stem and (k, role) not in taken and (role == "weight" or other["shape"] == of["shape"]):
+                    taken.add((k, role))
+                    owner[i], of["role"] = k, role
+                    break
+            break
+    return owner
+
+
+def scores(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The families of scores of each activation, with their ingredients and reasons."""
+    count, owner = len(reports), pair(layers)
+    array = (LayerReport * max(count, 1))(*reports)
+    roles = (ctypes.c_int * max(count, 1))(*(header.constants["ACTSCOPE_ROLE_" + of["role"].upper()] for of in layers))
+    keys = [ctypes.create_string_buffer(str(k).encode()) for k in owner]  # names may be there twice
+    names = (ctypes.POINTER(ctypes.c_char) * max(count, 1))(*(ctypes.cast(key, ctypes.POINTER(ctypes.c_char)) for key in keys))
+    found, scored = (NetworkScores * max(count, 1))(), ctypes.c_size_t()
+    check(library.actscope_network_analyze(array, roles, names, count, found, ctypes.byref(scored)))
+    families, parts = header.constants["ACTSCOPE_SCORE_COUNT"], header.constants["ACTSCOPE_INGREDIENT_COUNT"]
+    text = ctypes.create_string_buffer(512)
+    none = ctypes.c_size_t(-1).value
+    rows = []
+    for s in found[:scored.value]:
+        row = {"layer": layers[s.layer]["name"], "source": layers[s.layer]["source"],
+               "gradient": None if s.gradient == none else layers[s.gradient]["name"],
+               "weight": None if s.weight == none else layers[s.weight]["name"]}
+        row.update((library.actscope_score_name(k).decode(), _real(s.score[k])) for k in range(families))
+        row["ingredients"] = {library.actscope_ingredient_name(k).decode(): _real(s.ingredient[k]) for k in range(parts)}
+        row["reasons"] = [text.value.decode(errors="replace") for k in range(parts)
+                          if library.actscope_ingredient_text(ctypes.byref(s), array, k, text, len(text))]
+        rows.append(row)
+    return rows
+
+
 def network(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-    """Bottlenecks, most constrained first, and the layers that are large."""
+    """Bottlenecks, most constrained first, the families of scores, and the layers that are large."""
     array = (LayerReport * max(len(reports), 1))(*reports)
     ranking = (Bottleneck * max(len(reports), 1))()
     check(library.actscope_rank_bottlenecks(array, len(reports), ranking))
@@ -90,7 +133,7 @@ def network(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> Dict[st
         of = layers[entry.layer]
         bottlenecks.append({"layer": of["name"], "source": of["source"], "score": entry.score, "reasons": reasons})
     large = header.constants["ACTSCOPE_WARN_LARGE_TENSOR"]
-    return {"bottlenecks": bottlenecks,
+    return {"bottlenecks": bottlenecks, "scores": scores(reports, layers),
             "large_tensors": [of["name"] for report, of in zip(reports, layers) if report.warnings & large]}
 
 

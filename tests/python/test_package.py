@@ -35,7 +35,7 @@ def without(report):
     for name in report["memory"]:
         if "budget" not in name and "workspace" not in name:  # what the process holds
             report["memory"][name] = type(report["memory"][name]).__name__
-    for layer in report["layers"] + report["network"]["bottlenecks"]:
+    for layer in report["layers"] + report["network"]["bottlenecks"] + report["network"]["scores"]:
         layer.pop("source")
         layer.pop("seconds", None)
     return report
@@ -133,6 +133,22 @@ class TestReport(unittest.TestCase):
                           "double": activations(20, 9, dtype=np.float64), "line": activations(40), "one": activations(1, 5)})
         self.assertEqual([layer["source"] for layer in ours["layers"]], [None] * 5)
         self.assertGreater(ours["seconds"], 0)
+
+    def test_gradients_and_weights_are_paired_as_by_the_program(self):
+        x = activations(32, 40)
+        arrays = {"a": x, "b": activations(32, 20), "b.weight": activations(20, 40), "a.gradient": 0.01 * x, "b.grad": activations(32, 20),
+                  "c.gradient": x, "a.grad": activations(16, 40)}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "net.npz")
+            np.savez(path, **arrays)
+            theirs, status, err = program(path)
+        self.assertEqual(status, 0, err)
+        ours = actscope.report(arrays)
+        self.assertEqual([layer["role"] for layer in ours["layers"]],
+                         ["activation", "activation", "weight", "gradient", "gradient", "activation", "activation"])
+        self.assertEqual([(row["layer"], row["gradient"], row["weight"]) for row in ours["network"]["scores"]],
+                         [("a", "a.gradient", None), ("b", "b.grad", "b.weight"), ("c.gradient", None, None), ("a.grad", None, None)])
+        self.assertEqual(without(ours), without(theirs))
 
     def test_numbers_that_do_not_exist_are_none(self):
         x = activations(16, 4)

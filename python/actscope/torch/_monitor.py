@@ -410,7 +410,7 @@ def _record(head: Dict[str, Any], entries: Sequence[Entry]) -> Dict[str, Any]:
     layers = []
     for entry in entries:
         layer = _report.layer(entry.report, entry.place.name, None, entry.shape)
-        del layer["source"]
+        del layer["source"], layer["role"]  # "kind" says it
         layers.append({"kind": entry.place.kind, "order": entry.order, "passes": entry.report.steps, **layer})
     seconds = math.fsum(layer["seconds"] or 0 for layer in layers)
     known = all(layer["seconds"] is not None for layer in layers)
