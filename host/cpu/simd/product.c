@@ -9,7 +9,11 @@
 #include "cpu/simd/lanes.h"
 
 #define SLICES 24
+#if LANES == 8
 #define UNROLL 4 /* values multiplied in a round */
+#else
+#define UNROLL 1
+#endif
 #define QUEUE 8 /* carries of as many tiles are added up at once */
 #define PACK_ROWS 16
 #define TILES_MAX (1u << 17) /* tiles of up to 24 vectors before a counter of SLICES bits could run over, or a sum */
