@@ -60,6 +60,52 @@ int actscope_cuda_profile_scratch(actscope_dtype dtype, uint32_t statistics, int
 int actscope_cuda_profile(const struct cuda_profile_table *table, void *scratch, unsigned *counters,
                           struct CUstream_st *stream);
 
+/* ---- distinct.cu: exact counts of the distinct values of float32 and float64 ----------------------------------------
+ * A layer has memory for a hash set or a map of bits, which must be zero before the launch; where that is short, its
+ * elements are read in several passes. How many depends on the numbers here alone. */
+#define CUDA_DISTINCT_LAYERS 64
+#define CUDA_DISTINCT_AXES 128
+#define CUDA_DISTINCT_PASSES 64
+struct cuda_distinct_shape {
+  uint64_t slots;  /* keys of the set, bits of the map */
+  uint64_t bytes;  /* of either: a multiple of 4, for float64 of 8 */
+  uint32_t passes; /* 1 .. CUDA_DISTINCT_PASSES */
+  int32_t map;
+};
+/* The shape for a layer with so many bytes at hand, which are actscope_cuda_distinct_least() or more: the fewest passes,
+ * then the fewest bytes. More than actscope_cuda_distinct_best() are not used. elements must be above 0. */
+struct cuda_distinct_shape actscope_cuda_distinct_shape(actscope_dtype dtype, uint64_t elements, uint64_t bytes);
+uint64_t actscope_cuda_distinct_least(actscope_dtype dtype, uint64_t elements);
+uint64_t actscope_cuda_distinct_best(actscope_dtype dtype, uint64_t elements);
+
+struct cuda_distinct {      /* state; zero before the launch */
+  unsigned long long count; /* result: distinct values; -0 is +0, all NaN are one */
+  unsigned long long zero;  /* a zero was seen */
+  unsigned long long part[CUDA_DISTINCT_PASSES]; /* new keys of each pass, where one may overflow: then the top bit is set */
+};
+struct cuda_distinct_layer {
+  const void *data;
+  uint64_t elements, vectors, first_unit;
+  uint32_t head;
+  int16_t axis, dims;
+  struct cuda_distinct_shape shape;
+  void *memory;             /* shape.bytes, aligned to 16 */
+  struct cuda_distinct *state;
+};
+struct cuda_distinct_table {
+  actscope_dtype dtype;
+  int32_t layers, axes;
+  uint64_t units;
+  struct cuda_distinct_layer layer[CUDA_DISTINCT_LAYERS];
+  struct view_axis axis[CUDA_DISTINCT_AXES];
+};
+void actscope_cuda_distinct_begin(struct cuda_distinct_table *table, actscope_dtype dtype);
+/* Adds a layer of the table's dtype, FLOAT32 or FLOAT64, whose data is aligned to its elements' size; 0 when the table is
+ * full. */
+int actscope_cuda_distinct_add(struct cuda_distinct_table *table, const struct view *v, struct cuda_distinct_shape shape,
+                               void *memory, struct cuda_distinct *state);
+int actscope_cuda_distinct(const struct cuda_distinct_table *table, struct CUstream_st *stream);
+
 /* ---- Layers of the stages that look at features ----------------------------------------------------------------------
  * Filled by actscope_cuda_layers_add from a view; the caller then sets the pointers of the stages it will run. */
 #define CUDA_LAYERS 48
@@ -166,7 +212,7 @@ struct cuda_finish_layer {
   uint64_t elements, samples, features, pairs_wanted;
   const struct moments *moments;        /* wide types */
   const uint32_t *histogram, *sketch;   /* sketch NULL: distinct_count */
-  const uint64_t *distinct_count;       /* of wide types, counted exactly */
+  const unsigned long long *distinct_count; /* of wide types, counted exactly */
   const struct cuda_features *features_out; /* NULL: no section about features */
   const struct pairs *pairs;
   const double *frobenius_square, *effective_rank; /* NULL where not computed */

@@ -1,13 +1,14 @@
 /* backend.c - the plan on a GPU: where every state lies, and which launches measure which layers.
  *
  * Workspace  One arena. Layers are taken in waves: as many at a time as the arena holds, in the plan's order. A wave's part
- *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Offsets are decided
- *            when the plan is made, so a wave is the same launches every time and can be captured in a graph.
+ *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Sets of distinct
+ *            values lie where the last two do, and are done with before those are needed. Offsets are decided when the
+ *            plan is made, so a wave is the same launches every time and can be captured in a graph.
  * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
- *            profile once a dtype; columns, select, standardise, correlation, Gram, eigenvalues; then finish, which leaves
- *            a report a layer in pinned host memory and adds 1 to the sequence number behind them.
+ *            profile and distinct once a dtype; columns, select, standardise, correlation, Gram, eigenvalues; then finish,
+ *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
  * Results    The host looks at the sequence number and never waits, unless asked to.
  * Host data  Tensors in host memory are copied to a buffer of the plan's first, layer by layer. That alone may allocate
  *            after the first enqueue, and cannot be captured. */
@@ -75,10 +76,14 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
 
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
-  uint64_t moments, sketch, histogram, pair_state, all_pairs;                  /* start zeroed */
+  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct;        /* start zeroed */
   uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank; /* start as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
+  uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };
+static int counts_exactly(const actscope_options *o, const struct plan_layer *l) {
+  return (o->statistics & ACTSCOPE_DISTINCT) && l->distinct == ACTSCOPE_DISTINCT_EXACT && !dtype_is_narrow(l->dtype);
+}
 static struct areas areas_of(const actscope_options *o, const struct plan_layer *l, struct way way) {
   struct areas a;
   const struct stages s = stages_of(o, l, way.eigenvalues);
@@ -88,7 +93,12 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
   if (narrow ? o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT) : o->statistics & ACTSCOPE_QUANTILES)
     a.histogram = up(cuda_histogram_bytes(l->dtype, l->elements));
   if (!narrow && (o->statistics & ACTSCOPE_PROFILE)) a.moments = up(sizeof(struct moments));
-  if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) a.sketch = up(4ull << o->sketch_bits);
+  if (counts_exactly(o, l)) {
+    a.distinct = up(sizeof(struct cuda_distinct));
+    a.set = up(actscope_cuda_distinct_best(l->dtype, l->elements));
+  } else if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) {
+    a.sketch = up(4ull << o->sketch_bits);
+  }
   if (s.features) {
     const uint64_t d = l->features, slots = way.strips > 1 && s.pairs ? 2 : 1;
     const uint64_t z = up(way.rows * actscope_cuda_pitch(l->samples) * 2) * slots;
@@ -127,7 +137,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     }
     a.scratch = up(a.scratch);
   }
-  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs;
+  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct;
   a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank;
   return a;
 }
@@ -135,36 +145,47 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
 /* The sums over the layers of a wave, and the bytes of the arena that they take. */
 static void areas_add(struct areas *sum, const struct areas *one) {
   sum->zeroed += one->zeroed, sum->plain += one->plain, sum->scratch += one->scratch, sum->counters += one->counters;
+  sum->set += one->set;
 }
 static uint64_t counters_bytes(const struct areas *a) {
   return up(4 * (a->counters > CUDA_PROFILE_LAYERS ? a->counters : CUDA_PROFILE_LAYERS));
 }
 static uint64_t wave_total(const struct areas *a, uint64_t profile_scratch) {
-  return counters_bytes(a) + a->zeroed + a->plain + (a->scratch > profile_scratch ? a->scratch : profile_scratch);
+  const uint64_t rest = a->plain + (a->scratch > profile_scratch ? a->scratch : profile_scratch);
+  return counters_bytes(a) + a->zeroed + (a->set > rest ? a->set : rest);
+}
+/* A layer of its own in an arena of so many bytes: its set takes what there is, which is the least it needs or more. */
+static void fit_set(struct areas *a, const struct plan_layer *l, uint64_t bytes) {
+  const uint64_t around = counters_bytes(a) + a->zeroed, least = a->set ? up(actscope_cuda_distinct_least(l->dtype, l->elements)) : 0;
+  uint64_t most = bytes > around ? (bytes - around) / PLAN_ALIGNMENT * PLAN_ALIGNMENT : 0;
+  if (most < least) most = least;
+  if (a->set > most) a->set = most;
 }
 
 /* ---- The ways of a layer ------------------------------------------------------------------------------------------------ */
 
-static uint64_t way_bytes(const actscope_options *o, const struct plan_layer *l, struct way way, uint64_t profile_scratch) {
-  const struct areas a = areas_of(o, l, way);
+/* What a way takes of an arena of so many bytes, which a set of distinct values fills as far as it helps. */
+static uint64_t way_bytes(const actscope_options *o, const struct plan_layer *l, struct way way, uint64_t profile_scratch, uint64_t bytes) {
+  struct areas a = areas_of(o, l, way);
+  fit_set(&a, l, bytes);
   return l->elements == 0 ? 0 : wave_total(&a, profile_scratch);
 }
 static struct way way_whole(const struct plan_layer *l) { return way_of(l, l->features, 1); }
 /* The way that takes the least memory. */
 static struct way way_least(const actscope_options *o, const struct plan_layer *l, uint64_t profile_scratch) {
   const struct way whole = way_of(l, l->features, 0), strips = way_of(l, rows_least(l), 0);
-  return way_bytes(o, l, strips, profile_scratch) < way_bytes(o, l, whole, profile_scratch) ? strips : whole;
+  return way_bytes(o, l, strips, profile_scratch, 0) < way_bytes(o, l, whole, profile_scratch, 0) ? strips : whole;
 }
 /* The first of: all at once; the longest strips; the same without eigenvalues. bytes are at least those of way_least(). */
 static struct way way_choose(const actscope_options *o, const struct plan_layer *l, uint64_t profile_scratch, uint64_t bytes) {
   for (int eigenvalues = 1; eigenvalues >= 0; --eigenvalues) {
     const struct way whole = way_of(l, l->features, eigenvalues);
-    if (way_bytes(o, l, whole, profile_scratch) <= bytes) return whole;
+    if (way_bytes(o, l, whole, profile_scratch, bytes) <= bytes) return whole;
     uint64_t low = rows_least(l), high = (l->features + CUDA_STRIP - 1) / CUDA_STRIP * CUDA_STRIP;
-    if (low >= high || way_bytes(o, l, way_of(l, low, eigenvalues), profile_scratch) > bytes) continue;
+    if (low >= high || way_bytes(o, l, way_of(l, low, eigenvalues), profile_scratch, bytes) > bytes) continue;
     while (high - low > CUDA_STRIP) { /* low fits, high does not */
       const uint64_t middle = (low + high) / 2 / CUDA_STRIP * CUDA_STRIP;
-      if (way_bytes(o, l, way_of(l, middle, eigenvalues), profile_scratch) <= bytes) low = middle; else high = middle;
+      if (way_bytes(o, l, way_of(l, middle, eigenvalues), profile_scratch, bytes) <= bytes) low = middle; else high = middle;
     }
     return way_of(l, low, eigenvalues);
   }
@@ -176,7 +197,7 @@ struct place { /* of a layer, as far as the plan decides it */
   struct areas areas;
   struct stages stages;
   size_t wave;
-  uint64_t zeroed, plain; /* offsets in the arena */
+  uint64_t zeroed, plain, set; /* offsets in the arena */
   uint64_t sequence;   /* with which its report was made; 0: not yet */
 };
 struct wave {
@@ -201,6 +222,7 @@ struct cuda_state {
   void *staging;           /* for a tensor in host memory */
   uint64_t staging_bytes;
   struct cuda_profile_table profile;
+  struct cuda_distinct_table distinct;
   struct cuda_layers features, some;
   struct cuda_finish_table finish;
 };
@@ -218,8 +240,10 @@ static uint64_t sequence_of(const struct cuda_state *s) { return *(const volatil
 static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int *error) {
   uint64_t bytes = 0;
   uint32_t want = o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT);
+  uint64_t others = 0; /* of layers whose distinct values are counted apart */
   if (want && !*error) *error = actscope_cuda_profile_scratch(dtype, want, o->sketch_bits, &bytes);
-  return up(bytes);
+  if (want && !*error) *error = actscope_cuda_profile_scratch(dtype, want & ~(uint32_t)ACTSCOPE_DISTINCT, o->sketch_bits, &others);
+  return up(bytes > others ? bytes : others);
 }
 
 /* ---- Needs ------------------------------------------------------------------------------------------------------------ */
@@ -227,13 +251,10 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 static actscope_status layer_need(const actscope_options *o, struct plan_layer *l) {
   if (o->window != 1 || o->history != 1 || l->own_options)
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: windows, a history and options of a layer's own are the CPU's in this build", l->name);
-  if ((o->statistics & ACTSCOPE_DISTINCT) && l->distinct == ACTSCOPE_DISTINCT_EXACT && !dtype_is_narrow(l->dtype))
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: exact distinct counts of %s have no kernel in this build; the GPU has the sketch",
-                         l->name, actscope_dtype_name(l->dtype));
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
   const uint64_t profile = scratch_of(o, l->dtype, &error);
-  l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile), way_bytes(o, l, way_whole(l), profile)};
+  l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile, 0), way_bytes(o, l, way_whole(l), profile, ~0ull)};
   actscope_cuda_leave(before);
   if (error) return actscope_cuda_fail(error, "%s", l->name);
   return ACTSCOPE_OK;
@@ -254,7 +275,6 @@ static uint64_t profile_scratch(const actscope_plan *p) {
 
 static void plan_need(const actscope_plan *p, struct plan_need *need) {
   struct areas all;
-  uint64_t most = 0;
   int before, entered = actscope_cuda_enter(p->options.device_index, &before) == 0;
   const uint64_t shared = profile_scratch(p);
   if (entered) actscope_cuda_leave(before);
@@ -263,16 +283,13 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
     if (p->layers[i].elements == 0) continue;
     const struct plan_layer *l = &p->layers[i];
     const struct areas a = areas_of(&p->options, l, way_whole(l));
-    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&p->options, l, way_least(&p->options, l, shared), shared);
+    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&p->options, l, way_least(&p->options, l, shared), shared, 0);
     if (least > need->least) need->least = least, need->worst = i;
-    if (alone > most) most = alone;
+    if (alone > need->best) need->best = alone;
     areas_add(&all, &a);
   }
-  if (need->least) {
-    uint64_t best = wave_total(&all, shared);
-    need->best = best < wave_bytes ? best : wave_bytes;
-    if (need->best < most) need->best = most;
-  }
+  const uint64_t together = wave_total(&all, shared);
+  if (need->least && need->best < wave_bytes) need->best = together < wave_bytes ? together : wave_bytes;
   need->beside = state_bytes(p) + pinned_bytes(p) + up(sizeof(struct cuda_finish_words));
 }
 
@@ -284,10 +301,13 @@ static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared
   struct wave *w = NULL;
   memset(&sum, 0, sizeof sum);
   for (size_t i = 0; i < p->count; ++i) {
-    const struct plan_layer *l = &p->layers[i];
+    struct plan_layer *l = &p->layers[i];
     const struct way way = s->places[i].way = way_choose(&p->options, l, shared, p->workspace_bytes);
-    const struct areas a = s->places[i].areas = areas_of(&p->options, l, way);
+    struct areas a = areas_of(&p->options, l, way);
+    fit_set(&a, l, p->workspace_bytes);
+    s->places[i].areas = a;
     s->places[i].stages = stages_of(&p->options, l, way.eigenvalues);
+    if (a.set && actscope_cuda_distinct_shape(l->dtype, l->elements, a.set).passes > 1) l->warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
     const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1);
     struct areas with = sum;
     areas_add(&with, &a);
@@ -304,11 +324,11 @@ static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared
   }
   for (size_t k = 0; k < s->wave_count; ++k) {
     const struct wave *v = &s->waves[k];
-    uint64_t zeroed = v->zeroed, plain = v->zeroed;
+    uint64_t zeroed = v->zeroed, plain = v->zeroed, set = v->zeroed;
     for (size_t i = v->first; i < v->first + v->count; ++i) zeroed -= s->places[i].areas.zeroed;
     for (size_t i = v->first; i < v->first + v->count; ++i) {
-      s->places[i].zeroed = zeroed, s->places[i].plain = plain;
-      zeroed += s->places[i].areas.zeroed, plain += s->places[i].areas.plain;
+      s->places[i].zeroed = zeroed, s->places[i].plain = plain, s->places[i].set = set;
+      zeroed += s->places[i].areas.zeroed, plain += s->places[i].areas.plain, set += s->places[i].areas.set;
     }
   }
 }
@@ -406,6 +426,7 @@ struct pointers {
   struct moments *moments;
   uint32_t *sketch, *histogram, *list, *order;
   struct pairs *pairs, *all_pairs;
+  struct cuda_distinct *distinct;
   struct cuda_features *found;
   struct column *columns;
   uint16_t *high, *low;
@@ -422,7 +443,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   struct pointers p;
   char *at = (char *)j->plan->workspace + j->state->places[layer].zeroed;
   p.moments = take(&at, a.moments), p.sketch = take(&at, a.sketch), p.histogram = take(&at, a.histogram);
-  p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs);
+  p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs), p.distinct = take(&at, a.distinct);
   at = (char *)j->plan->workspace + j->state->places[layer].plain;
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
@@ -434,24 +455,28 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
 static unsigned *counters(const struct job *j) { return j->plan->workspace; }
 static void *scratch(const struct job *j, const struct wave *w) { return (char *)j->plan->workspace + w->scratch; }
 
-/* The profile stage of layers first .. last: a launch for each dtype among them. */
+/* The profile stage of layers first .. last: a launch for each dtype among them, and one for those of its layers that
+ * have no sketch though others do. */
 static actscope_status run_profile(const struct job *j, const struct wave *w, size_t first, size_t last) {
   const actscope_options *o = &j->plan->options;
   struct cuda_profile_table *t = &j->state->profile;
-  const uint32_t want = o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT);
-  if (!want) return ACTSCOPE_OK;
-  for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype) {
+  for (int kind = 2 * ACTSCOPE_FLOAT32; kind <= 2 * ACTSCOPE_FLOAT64 + 1; ++kind) {
+    const actscope_dtype dtype = (actscope_dtype)(kind / 2);
+    const int exactly = kind % 2;
+    const uint32_t want = o->statistics & (uint32_t)(ACTSCOPE_PROFILE | (exactly ? 0 : ACTSCOPE_DISTINCT));
     size_t from = first;
-    actscope_cuda_profile_begin(t, (actscope_dtype)dtype, want, o->sketch_bits);
+    if (!want) continue;
+    actscope_cuda_profile_begin(t, dtype, want, o->sketch_bits);
     for (size_t i = first; i <= last; ++i) {
+      const struct plan_layer *l = &j->plan->layers[i];
       struct view v;
-      if (!active(j, i) || j->plan->layers[i].dtype != (actscope_dtype)dtype) continue;
+      if (!active(j, i) || l->dtype != dtype || counts_exactly(o, l) != exactly) continue;
       view_init(&v, &j->tensors[i - j->first], o->channels);
       const struct pointers p = pointers_of(j, i);
       if (actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch)) continue;
       int error = actscope_cuda_profile(t, scratch(j, w), counters(j), j->stream);
       if (error) return launch_failed(j, error, from, i - 1, "profile");
-      actscope_cuda_profile_begin(t, (actscope_dtype)dtype, want, o->sketch_bits);
+      actscope_cuda_profile_begin(t, dtype, want, o->sketch_bits);
       actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch);
       from = i;
     }
@@ -549,6 +574,41 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
   return error ? launch_failed(j, error, layer, layer, "eigenvalues") : ACTSCOPE_OK;
 }
 
+/* Exact counts of distinct values of layers first .. last. */
+static actscope_status run_distinct(const struct job *j, const struct wave *w, size_t first, size_t last) {
+  const actscope_options *o = &j->plan->options;
+  struct cuda_distinct_table *t = &j->state->distinct;
+  uint64_t bytes = 0;
+  for (size_t i = first; i <= last; ++i)
+    if (active(j, i) && j->state->places[i].areas.set)
+      bytes = j->state->places[i].set + j->state->places[i].areas.set - w->zeroed;
+  if (bytes == 0) return ACTSCOPE_OK;
+  int error = actscope_cuda_zero((char *)j->plan->workspace + w->zeroed, bytes, j->stream);
+  if (error) return launch_failed(j, error, first, last, "clearing the sets");
+  for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype) {
+    size_t from = first;
+    actscope_cuda_distinct_begin(t, (actscope_dtype)dtype);
+    for (size_t i = first; i <= last; ++i) {
+      const struct place *at = &j->state->places[i];
+      struct view v;
+      if (!active(j, i) || j->plan->layers[i].dtype != (actscope_dtype)dtype || at->areas.set == 0) continue;
+      view_init(&v, &j->tensors[i - j->first], o->channels);
+      const struct cuda_distinct_shape shape = actscope_cuda_distinct_shape((actscope_dtype)dtype, v.elements, at->areas.set);
+      void *set = (char *)j->plan->workspace + at->set;
+      struct cuda_distinct *state = pointers_of(j, i).distinct;
+      if (actscope_cuda_distinct_add(t, &v, shape, set, state)) continue;
+      error = actscope_cuda_distinct(t, j->stream);
+      if (error) return launch_failed(j, error, from, i - 1, "distinct");
+      actscope_cuda_distinct_begin(t, (actscope_dtype)dtype);
+      actscope_cuda_distinct_add(t, &v, shape, set, state);
+      from = i;
+    }
+    error = actscope_cuda_distinct(t, j->stream);
+    if (error) return launch_failed(j, error, from, last, "distinct");
+  }
+  return ACTSCOPE_OK;
+}
+
 /* Launches what the features' table holds: layers first .. last. */
 static actscope_status launch_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
   const actscope_options *o = &j->plan->options;
@@ -621,6 +681,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->dtype = l->dtype, f->statistics = o->statistics, f->sketch_bits = o->sketch_bits;
     f->elements = l->elements, f->samples = l->samples, f->features = l->features;
     f->moments = p.moments, f->histogram = p.histogram, f->sketch = p.sketch;
+    f->distinct_count = p.distinct ? &p.distinct->count : NULL;
     f->features_out = p.found, f->pairs = p.pairs, f->all_pairs = p.all_pairs, f->frobenius_square = p.norm;
     /* Where pairs are looked at for the norm alone, or not at all, report() below says which section is whole. */
     f->correlation = g.pairs ? l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT
@@ -646,6 +707,7 @@ static actscope_status run_part(const struct job *j, const struct wave *w, size_
   char name[200];
   if (actscope_ranges_on()) actscope_range_begin(group_name(j->plan, (struct group){first, last}, name, sizeof name));
   actscope_status status = run_profile(j, w, first, last);
+  if (!status) status = run_distinct(j, w, first, last);
   if (!status) status = run_features(j, w, first, last);
   if (!status) status = run_finish(j, first, last);
   actscope_range_end();

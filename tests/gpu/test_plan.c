@@ -12,6 +12,7 @@
 
 #include "cuda/runtime.h"
 #include "gpu/hooks.h"
+#include "kernels.h"
 #include "memory.h"
 #include "reference/data.h"
 
@@ -48,14 +49,12 @@ struct network {
   char names[MOST][96];
 };
 
-static void network_add(struct network *n, enum data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features,
-                        enum data_layout layout) {
+/* Values of the caller's. */
+static void network_add_values(struct network *n, const char *name, const double *x, actscope_dtype dtype, uint64_t samples,
+                               uint64_t features, enum data_layout layout) {
   size_t k = n->count++;
-  double *x = calloc(samples * features + 1, sizeof *x);
-  data_fill(kind, k + 1, dtype, x, samples, features);
   data_lay_out(&n->host[k], x, dtype, samples, features, layout);
-  free(x);
-  snprintf(n->names[k], sizeof n->names[k], "%s-%s-%s", data_kind_name(kind), data_dtype_name(dtype), data_layout_name(layout));
+  snprintf(n->names[k], sizeof n->names[k], "%s-%s-%s", name, data_dtype_name(dtype), data_layout_name(layout));
   n->here[k] = n->there[k] = n->host[k].tensor;
   const actscope_tensor *t = &n->here[k];
   n->layers[k] = (actscope_layer){n->names[k], dtype, t->ndim, t->shape};
@@ -64,6 +63,13 @@ static void network_add(struct network *n, enum data_kind kind, actscope_dtype d
   CHECK(actscope_cuda_allocate(&n->device[k], g->bytes + offset) == 0);
   CHECK(actscope_cuda_upload((char *)n->device[k] + offset, g->data, g->bytes, NULL) == 0);
   n->there[k].data = (char *)n->device[k] + offset + ((const char *)t->data - (const char *)g->data);
+}
+static void network_add(struct network *n, enum data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features,
+                        enum data_layout layout) {
+  double *x = calloc(samples * features + 1, sizeof *x);
+  data_fill(kind, n->count + 1, dtype, x, samples, features);
+  network_add_values(n, data_kind_name(kind), x, dtype, samples, features, layout);
+  free(x);
 }
 static void network_free(struct network *n) {
   for (size_t k = 0; k < n->count; ++k) {
@@ -383,6 +389,55 @@ static void test_large_plans(void) { /* wide layers in little memory: planned, n
     }
 }
 
+/* n values that all belong to the first pass of what counts them in the least memory: it overflows. */
+static void network_add_crowd(struct network *n, actscope_dtype dtype, uint64_t count, enum data_layout layout) {
+  const uint32_t passes = actscope_cuda_distinct_shape(dtype, count, actscope_cuda_distinct_least(dtype, count)).passes;
+  double *x = calloc(count, sizeof *x);
+  struct random_state r = {count};
+  CHECK(passes > 1);
+  for (uint64_t i = 0; i < count;) {
+    const uint64_t bits = random_next(&r);
+    const double v = dtype == ACTSCOPE_FLOAT64 ? core_f64(bits) : (double)core_f32((uint32_t)bits);
+    const uint32_t key = dtype == ACTSCOPE_FLOAT64 ? distinct_hash64(v) : distinct_hash32((float)v);
+    if (fabs(v) < 1e18 && fabs(v) > 1e-18 && (uint64_t)key * passes >> 32 == 0) x[i++] = v;
+  }
+  x[7] = x[count - 1] = -0.0, x[count / 2] = NAN;
+  network_add_values(n, "crowd", x, dtype, count / 4, 4, layout);
+  free(x);
+}
+static void test_distinct(void) { /* exact counts: in one pass, in several, where passes overflow */
+  struct network *n = everything();
+  const uint64_t count = small ? 16400 : 20000;
+  network_add_crowd(n, ACTSCOPE_FLOAT32, count, LAYOUT_PADDED);
+  network_add_crowd(n, ACTSCOPE_FLOAT64, count, LAYOUT_MISALIGNED);
+  network_add(n, DATA_NORMAL, ACTSCOPE_FLOAT32, 16400, 4, LAYOUT_ROWS); /* AUTO: the sketch */
+  for (int step = 0; step < 4; ++step) {
+    actscope_options o = cuda_options();
+    o.distinct = step ? ACTSCOPE_DISTINCT_EXACT : ACTSCOPE_DISTINCT_AUTO;
+    if (step == 1) o.statistics = ACTSCOPE_DISTINCT;
+    if (step == 2) o.statistics |= ACTSCOPE_HEALTH;
+    actscope_layer_report *want = cpu_reports(n, o), got;
+    if (step >= 1) CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &o.memory_budget), ACTSCOPE_OK);
+    if (step == 3) o.memory_budget += 100000; /* a pass for most */
+    actscope_plan *p = plan_of(n, &o);
+    for (int round = 0; round < (step == 1 ? 2 : 1); ++round) {
+      CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, hook_stream(0)), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+      for (size_t i = 0; i < n->count; ++i) {
+        CHECK_STATUS(actscope_plan_report(p, i, &got), ACTSCOPE_OK);
+        const int passes = (got.warnings & ACTSCOPE_WARN_DISTINCT_PASSES) != 0;
+        if (step < 2 && i + 3 >= n->count) note(passes == step, __LINE__, "%s: step %d, passes %d", n->names[i], step, passes);
+        /* the CPU has more memory, and other values crowd its partitions */
+        got.warnings &= ~(uint32_t)ACTSCOPE_WARN_DISTINCT_PASSES, want[i].warnings &= ~(uint32_t)ACTSCOPE_WARN_DISTINCT_PASSES;
+        compare_reports(n->names[i], &got, &want[i]);
+      }
+    }
+    actscope_plan_destroy(p);
+    free(want);
+  }
+  network_free(n);
+}
+
 /* From everything at once to one layer at a time. Layers that share a launch share out its blocks, so sums may round
  * differently with another budget; with the same one the bits are the same. */
 static void test_budgets(void) {
@@ -570,14 +625,15 @@ static void test_refusals(void) {
   CHECK(p == NULL);
   o.device_index = 0;
   /* what has no kernel is refused by the name of the layer, and done by the CPU where the choice is free */
-  o.distinct = ACTSCOPE_DISTINCT_EXACT;
+  o.window = 4;
   CHECK_STATUS(actscope_plan_create(&p, n->layers, 1, &o), ACTSCOPE_UNSUPPORTED);
   CHECK(strstr(actscope_last_error(), n->names[0]) != NULL);
   o.device = ACTSCOPE_DEVICE_AUTO;
   CHECK_STATUS(actscope_plan_create(&p, n->layers, 1, &o), ACTSCOPE_OK);
   CHECK(p && actscope_plan_device(p) == ACTSCOPE_DEVICE_CPU);
   actscope_plan_destroy(p);
-  o.distinct = ACTSCOPE_DISTINCT_SKETCH;
+  o.window = 1;
+  o.distinct = ACTSCOPE_DISTINCT_AUTO;
   CHECK_STATUS(actscope_plan_create(&p, n->layers, 1, &o), ACTSCOPE_OK);
   CHECK(p && actscope_plan_device(p) == ACTSCOPE_DEVICE_CUDA);
   actscope_plan_destroy(p);
@@ -708,9 +764,10 @@ int main(int argc, char **argv) {
   } tests[] = {{"no driver", test_no_driver, 1},       {"refusals", test_refusals, 0},
                {"reports", test_reports, 0},           {"statistics", test_statistics, 0},
                {"features", test_features, 0},         {"feature parts", test_feature_parts, 0},
-               {"strips", test_strips, 0},             {"large plans", test_large_plans, 0},
-               {"budgets", test_budgets, 0},           {"workspace", test_workspace, 0},
-               {"host data", test_host_data, 0},       {"skipping", test_skipping, 0},
+               {"distinct", test_distinct, 0},         {"strips", test_strips, 0},
+               {"large plans", test_large_plans, 0},   {"budgets", test_budgets, 0},
+               {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
+               {"skipping", test_skipping, 0},
                {"two plans", test_two_plans, 0},       {"capture", test_capture, 0},
                {"running", test_running, 1},           {"failing calls", test_failing_calls, 1},
                {"broken device", test_broken_device, 1}};
