@@ -194,7 +194,7 @@ static actscope_status plan_build_on(const struct plan_backend *backend, const a
   return ACTSCOPE_OK;
 }
 
-/* The same on the backend that the options ask for; what AUTO's GPU cannot do, the CPU does. */
+/* The same on the backend that the options ask for. */
 static actscope_status plan_build(actscope_plan **out, const actscope_layer *layers, size_t count,
                                   const actscope_options *options, struct plan_need *need) {
   actscope_options o;
@@ -205,12 +205,7 @@ static actscope_status plan_build(actscope_plan **out, const actscope_layer *lay
   if (status) return status;
   const struct plan_backend *backend = backend_choose(&o);
   if (!backend) return ACTSCOPE_NO_DEVICE;
-  status = plan_build_on(backend, &o, out, layers, count, need);
-  if (status == ACTSCOPE_UNSUPPORTED && o.device == ACTSCOPE_DEVICE_AUTO && backend != &actscope_cpu_backend) {
-    actscope_plan_log(&o, ACTSCOPE_LOG_INFO, "plan: on the CPU: %s", actscope_last_error());
-    status = plan_build_on(&actscope_cpu_backend, &o, out, layers, count, need);
-  }
-  return status;
+  return plan_build_on(backend, &o, out, layers, count, need);
 }
 
 /* Cuts the workspace to what the budget leaves, or refuses. */
@@ -300,10 +295,12 @@ actscope_status actscope_plan_bind(actscope_plan *p, void *workspace, size_t byt
   p->workspace = workspace;
   p->held_bytes = bytes;
   actscope_plan_begin_windows(p);
-  return ACTSCOPE_OK;
+  return p->backend->reset && !p->closed ? p->backend->reset(p, 0) : ACTSCOPE_OK;
 }
 
 actscope_status actscope_plan_ensure_workspace(actscope_plan *p) {
+  if (p->closed)
+    return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the plan's own memory was refused when its shapes changed");
   if (p->workspace || p->workspace_bytes == 0) return ACTSCOPE_OK;
   p->workspace = p->backend->allocate(p, p->workspace_bytes);
   if (!p->workspace)
@@ -343,7 +340,7 @@ actscope_status actscope_plan_reshape(actscope_plan *p, const actscope_layer *la
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%zu layers for a plan of %zu", count, p->count);
   size_t same = 0;
   while (same < count && same_shape(&p->layers[same], &layers[same])) ++same;
-  if (same == count) return ACTSCOPE_OK;
+  if (same == count && !p->closed) return ACTSCOPE_OK;
   if (p->enqueued) p->backend->poll(p, 1); /* its own failure, if there was one, is no matter of shapes */
   struct plan_layer *other = actscope_memory_allocate(count * sizeof *other);
   if (!other) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %zu bytes", count * sizeof *other);
@@ -374,8 +371,9 @@ actscope_status actscope_plan_reshape(actscope_plan *p, const actscope_layer *la
       layers_exchange(p, other);
       p->own_bytes = own, p->workspace_bytes = workspace;
     } else {
-      p->backend->close(p);
+      if (!p->closed) p->backend->close(p);
       status = p->backend->open(p);
+      p->closed = status != ACTSCOPE_OK;
       p->enqueued = 0;
       if (!status) plan_log(p);
     }
@@ -393,7 +391,7 @@ const char *actscope_plan_layer_name(const actscope_plan *p, size_t layer) {
 void actscope_plan_destroy(actscope_plan *p) {
   if (!p) return;
   workspace_drop(p);
-  p->backend->close(p);
+  if (!p->closed) p->backend->close(p);
   actscope_memory_free(p);
 }
 

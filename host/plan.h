@@ -46,6 +46,7 @@ struct actscope_plan {
   uint64_t held_bytes;      /* its size */
   int owns_workspace;
   int enqueued;             /* something was, ever */
+  int closed;               /* a change of shapes ended without the backend's memory: only another, or the end, is left */
   size_t alarm_layer;       /* SIZE_MAX: none */
   uint64_t alarm_sequence;
 };
@@ -59,7 +60,7 @@ void actscope_plan_log(const actscope_options *options, actscope_log_level level
     __attribute__((format(printf, 3, 4)));
 /* "12.3 MiB" into a buffer of the caller's. */
 const char *actscope_plan_size_text(char text[32], uint64_t bytes);
-/* Gives the plan a workspace if it has none. */
+/* Gives the plan a workspace if it has none; refuses a plan that is closed. */
 actscope_status actscope_plan_ensure_workspace(actscope_plan *plan);
 /* Every window begins anew. */
 void actscope_plan_begin_windows(actscope_plan *plan);
@@ -109,7 +110,7 @@ struct plan_backend {
   /* The layer was enqueued: completes layer->report. */
   actscope_status (*report)(actscope_plan *plan, struct plan_layer *layer);
   /* NULL where a plan's own alarm and history serve. */
-  actscope_status (*reset)(actscope_plan *plan);
+  actscope_status (*reset)(actscope_plan *plan, int alarm); /* windows begin anew; with alarm it is forgotten, too */
   void (*alarm)(const actscope_plan *plan, size_t *layer, uint64_t *sequence);
   actscope_status (*report_at)(actscope_plan *plan, struct plan_layer *layer, uint64_t sequence, actscope_layer_report *report);
 };

@@ -143,8 +143,10 @@ actscope_status actscope_plan_report_at(actscope_plan *p, size_t layer, uint64_t
   if (layer >= p->count)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
   struct plan_layer *l = &p->layers[layer];
+  if (!l->reported)
+    return actscope_fail(ACTSCOPE_NOT_READY, "%s: report %llu has not been made yet", l->name, (unsigned long long)sequence);
   if (p->backend->report_at) return p->backend->report_at(p, l, sequence, report);
-  if (sequence > l->sequence || !l->reported)
+  if (sequence > l->sequence)
     return actscope_fail(ACTSCOPE_NOT_READY, "%s: report %llu has not been made yet", l->name, (unsigned long long)sequence);
   const uint64_t kept = (uint64_t)p->options.history;
   const actscope_layer_report *r = p->history ? &p->history[layer * kept + sequence % kept] : &l->report;
@@ -160,14 +162,14 @@ actscope_status actscope_plan_reset(actscope_plan *p) {
   actscope_plan_begin_windows(p);
   p->alarm_layer = SIZE_MAX;
   p->alarm_sequence = 0;
-  return p->backend->reset ? p->backend->reset(p) : ACTSCOPE_OK;
+  return p->backend->reset && !p->closed ? p->backend->reset(p, 1) : ACTSCOPE_OK;
 }
 
 actscope_status actscope_plan_alarm(const actscope_plan *p, size_t *layer, uint64_t *sequence) {
   if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
   size_t first = p->alarm_layer;
   uint64_t when = p->alarm_sequence;
-  if (p->backend->alarm) p->backend->alarm(p, &first, &when);
+  if (p->backend->alarm && !p->closed) p->backend->alarm(p, &first, &when);
   if (layer) *layer = first;
   if (sequence) *sequence = when;
   return ACTSCOPE_OK;

@@ -182,6 +182,8 @@ typedef struct actscope_options {
   uint64_t large_tensor;      /* 10,000,000: warn from this many elements on */
   int32_t window;             /* 1: enqueues of a layer that one report covers ("Windows" below); 0: all since a reset */
   int32_t history;            /* 1: finished reports kept of each layer, 1 .. 1024 */
+  int32_t graph;              /* 0. Non-zero: a CUDA plan records an enqueue of all layers once and launches it as one graph
+                                 from then on, updating it where tensors have moved; the CPU pays no attention */
   double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
                                  before it samples */
   actscope_log_function log;  /* NULL */
@@ -412,7 +414,8 @@ ACTSCOPE_API actscope_status actscope_plan_report_at(actscope_plan *plan, size_t
 
 /* Plans anew for the same layers (count, names, roles, options) with other shapes or dtypes, such as the short last batch
  * of an epoch: nothing happens when they are the plan's own, and the workspace is kept when it is large enough. Windows
- * begin anew, reports are gone. On an error the plan is as it was. Waits for work under way.
+ * begin anew, reports are gone. On an error the plan is as it was, but for a GPU that refuses the plan's own memory: then
+ * only another change of shapes, or the end, is left. Waits for work under way.
  * Errors: those of actscope_plan_create(); WORKSPACE_TOO_SMALL when a lent workspace does not do. */
 ACTSCOPE_API actscope_status actscope_plan_reshape(actscope_plan *plan, const actscope_layer *layers, size_t count);
 

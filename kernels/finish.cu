@@ -4,10 +4,15 @@
 //
 // Layout     A block of 256 threads reads the layer's histogram (256 KiB at most twice, from the L2 cache), its sketch
 //            and its small states, and builds the report in shared memory; all threads then copy it to the host's pinned
-//            memory. Every report is fenced before its block counts itself in; the last block writes the header, the
-//            sequence number last of all: a host that sees the number sees the reports.
+//            memory, where a layer has a ring of reports: the slot's own sequence number is 0 while it is being written.
+//            Every report is fenced before its block counts itself in; the last block writes the header, the sequence
+//            number last of all: a host that sees the number sees the reports.
+// Windows    Where a layer has one, its counters, sketch and feature states here are the window's (window.cu); moments, pairs
+//            and what is averaged over steps join the window's here, by one thread.
 // Agreement  Everything that is not a loop over thousands of bins is core/: the same formulas as the CPU backend's. The loops
 //            here add the same terms in another order; quantiles and counts are integers and come out the same.
+#include <stddef.h>
+
 #include "gpu.cuh"
 #include "kernels.h"
 
@@ -23,7 +28,7 @@ struct Space {
 
 __device__ __forceinline__ uint64_t counter(const cuda_finish_layer &layer, uint32_t bin) {
   uint64_t n = layer.histogram[bin];
-  if (cuda_histogram_wide(layer.elements)) n += (uint64_t)layer.histogram[dtype_bins(layer.dtype) + bin] << 32;
+  if (layer.wide) n += (uint64_t)layer.histogram[dtype_bins(layer.dtype) + bin] << 32;
   return n;
 }
 // Calls f(bin, count) for the bins that are not empty in groups of four: group, group + step, ... below stop. Eight groups
@@ -31,7 +36,7 @@ __device__ __forceinline__ uint64_t counter(const cuda_finish_layer &layer, uint
 template <class F>
 __device__ __forceinline__ void each_bin(const cuda_finish_layer &layer, uint32_t group, uint32_t stop, uint32_t step, F f) {
   const uint4 *low = reinterpret_cast<const uint4 *>(layer.histogram);
-  const bool wide = cuda_histogram_wide(layer.elements) != 0;
+  const bool wide = layer.wide != 0;
   for (; group < stop; group += 8 * step) {
     uint32_t hits = 0;
 #pragma unroll
@@ -205,39 +210,63 @@ __device__ GPU_NOINLINE void warp_likelihood(const Space &space, int p, double *
   *log_error = spread > 0 ? sqrt(spread) : 0;
 }
 
-// ---- The kernel --------------------------------------------------------------------------------------------------------
+// ---- Features ----------------------------------------------------------------------------------------------------------
+// Adds a number that may not exist, and gives the mean of those that did.
+__device__ __forceinline__ double window_mean(double &sum, unsigned long long &steps, double value) {
+  if (value == value) sum += value, ++steps;
+  return steps ? sum / (double)steps : core_nan();
+}
+
 __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, struct cuda_report &r) {
   const struct cuda_features f = *layer.features_out;
   const uint64_t total = pairs_total(f.valid);
-  r.health.constant = f.constant, r.health.nonfinite = f.nonfinite, r.health.dead = f.dead;
+  struct cuda_window_state *w = layer.kept;
   if (f.nonfinite) r.nonfinite = 1;
-  r.health.active_fraction = layer.features > 0 ? 1 - (double)f.dead / (double)layer.features : core_nan();
+  r.health.constant = w ? w->constant : f.constant, r.health.nonfinite = w ? w->nonfinite : f.nonfinite;
+  r.health.dead = w ? w->dead : f.dead;
+  r.health.active_fraction = layer.features > 0 ? 1 - (double)r.health.dead / (double)layer.features : core_nan();
   double frobenius = layer.frobenius_square && f.valid > 0 ? *layer.frobenius_square : core_nan();
   if (layer.correlation != ACTSCOPE_CORRELATION_GRAM && layer.pairs) {
     struct pairs p = *layer.pairs;
+    uint64_t all = total;
     p.count = layer.correlation == ACTSCOPE_CORRELATION_SAMPLED && layer.pairs_wanted < total ? layer.pairs_wanted : total;
-    pairs_finish(&p, layer.correlation, layer.functionals, layer.samples, f.valid, &r.correlation);
     if (p.count == total) frobenius = (double)f.valid + 2 * pairs_value(&p.square);
     else if (layer.all_pairs) frobenius = (double)f.valid + 2 * pairs_value(&layer.all_pairs->square);
+    if (w) {
+      pairs_merge(&w->pairs, &p);
+      p = w->pairs;
+      all = w->pairs_total += total;
+    }
+    pairs_finish_of(&p, layer.correlation, layer.functionals, layer.samples, f.valid, all, &r.correlation);
   } else if (layer.correlation == ACTSCOPE_CORRELATION_GRAM) {
     pairs_report_init(layer.samples, f.valid, &r.correlation);
     r.correlation.method = ACTSCOPE_CORRELATION_GRAM;
-    r.correlation.pairs = total;
     r.correlation.mean_square = gram_mean_square(frobenius, f.valid);
+    if (w) {
+      r.correlation.mean_square = window_mean(w->square_sum, w->square_steps, r.correlation.mean_square);
+      r.correlation.pairs_total = w->pairs_total += total;
+    }
+    r.correlation.pairs = r.correlation.pairs_total;
     r.correlation.adjusted_rms = pairs_adjusted_rms(r.correlation.mean_square, layer.samples);
   }
   r.rank.participation_ratio = f.valid > 0 ? gram_participation_ratio(frobenius, f.valid) : core_nan();
   r.rank.effective_rank = layer.effective_rank && f.valid > 0 ? *layer.effective_rank : core_nan();
+  if (w) {
+    r.rank.participation_ratio = window_mean(w->participation_sum, w->participation_steps, r.rank.participation_ratio);
+    r.rank.effective_rank = window_mean(w->effective_sum, w->effective_steps, r.rank.effective_rank);
+  }
 }
 
+// ---- The kernel --------------------------------------------------------------------------------------------------------
 __global__ void __launch_bounds__(kThreads, 1)
-finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsigned long long *step, unsigned long long *first_bad,
-              struct cuda_report_header *header) {
+finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_words *words, struct cuda_report_header *header) {
   __shared__ Space space;
   const cuda_finish_layer &layer = t.layer[blockIdx.x];
   const int tid = (int)threadIdx.x;
   const bool narrow = dtype_is_narrow(layer.dtype) != 0;
   const bool profile = (layer.statistics & ACTSCOPE_PROFILE) != 0, distinct = (layer.statistics & ACTSCOPE_DISTINCT) != 0;
+  const unsigned long long sequence = layer.clock->sequence, steps = layer.clock->steps;
+  const uint64_t elements = layer.elements * steps;
   struct cuda_report &r = space.report;
   for (unsigned i = threadIdx.x; i < sizeof r / 4; i += kThreads) reinterpret_cast<uint32_t *>(&r)[i] = 0;
   __syncthreads();
@@ -246,8 +275,13 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsig
     struct moments m;
     uint64_t values = 0;
     moments_init(&m);
-    if (narrow) narrow_moments(layer, m, values, space);
-    else if (profile) m = *layer.moments;
+    if (narrow) {
+      narrow_moments(layer, m, values, space);
+    } else if (profile) {
+      if (layer.kept && tid == 0) moments_merge(&layer.kept->moments, layer.moments);
+      __syncthreads();
+      m = layer.kept ? layer.kept->moments : *layer.moments;
+    }
     if (tid == 0 && profile) moments_finish(&m, layer.statistics, &r.profile);
     const bool asked = (layer.statistics & ACTSCOPE_QUANTILES) != 0;
     if (asked) {
@@ -263,27 +297,44 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsig
         if (tid == 0) {
           uint64_t c[33];
           for (int k = 0; k < 33; ++k) c[k] = space.columns[k];
-          distinct_report(layer.dtype, c, layer.sketch_bits, lambda, error, layer.elements, &r.distinct);
+          distinct_report(layer.dtype, c, layer.sketch_bits, lambda, error, elements, &r.distinct);
         }
       }
     } else if (distinct && tid == 0) {
-      distinct_finish_exact(narrow ? values : *layer.distinct_count, layer.elements, &r.distinct);
+      distinct_finish_exact(narrow ? values : *layer.distinct_count, elements, &r.distinct);
     }
     if (tid == 0 && (m.nan || m.positive_inf || m.negative_inf)) r.nonfinite = 1;
   }
-  if (tid == 0 && layer.features_out) finish_features(layer, r);
-  if (tid == 0 && r.nonfinite) atomicMin(first_bad, (unsigned long long)(t.first_layer + blockIdx.x));
+  if (tid == 0) {
+    if (layer.features_out) finish_features(layer, r);
+    if (r.nonfinite) atomicMin(&words->alarm, sequence << 24 | (unsigned long long)(t.first_layer + t.index[blockIdx.x]));
+    r.steps = steps;
+  }
   __syncthreads();
 
-  uint32_t *to = reinterpret_cast<uint32_t *>(layer.report);
-  for (unsigned i = threadIdx.x; i < sizeof r / 4; i += kThreads) to[i] = reinterpret_cast<const uint32_t *>(&r)[i];
+  struct cuda_report *out = layer.report + sequence % t.history * t.stride;
+  volatile uint64_t *own = &out->sequence;
+  if (tid == 0) {
+    *own = 0;
+    __threadfence_system();
+  }
+  __syncthreads();
+  uint32_t *to = reinterpret_cast<uint32_t *>(out);
+  for (unsigned i = threadIdx.x; i < offsetof(struct cuda_report, sequence) / 4; i += kThreads)
+    to[i] = reinterpret_cast<const uint32_t *>(&r)[i];
   __threadfence_system();  // every thread its own words, before the block counts itself in
-  if (!last_block(done, gridDim.x)) return;
-  if (tid == 0 && t.last) {
-    header->first_nonfinite = load_relaxed(first_bad);
-    atomicExch(first_bad, ~0ull);
-    const unsigned long long now = *step + 1;
-    *step = now;
+  __syncthreads();
+  if (tid == 0) {
+    *own = sequence;
+    *const_cast<volatile uint64_t *>(layer.newest) = sequence;
+    __threadfence_system();
+  }
+  if (!last_block(&words->done, gridDim.x)) return;
+  if (tid == 0) {
+    *const_cast<volatile uint64_t *>(&header->alarm) = load_relaxed(&words->alarm);
+    *const_cast<volatile uint64_t *>(&header->alarm_of) = words->alarms;
+    const unsigned long long now = words->step + 1;
+    words->step = now;
     __threadfence_system();
     *const_cast<volatile uint64_t *>(&header->sequence) = now;
   }
@@ -293,6 +344,5 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, unsigned *done, unsig
 extern "C" int actscope_cuda_finish(const struct cuda_finish_table *table, struct cuda_finish_words *words,
                                     struct cuda_report_header *header, struct CUstream_st *stream) {
   if (table->layers == 0) return (int)cudaSuccess;
-  return (int)gpu_launch(finish_kernel, dim3((unsigned)table->layers), dim3(kThreads), 0, stream, *table, &words->done, &words->step,
-                         &words->first_nonfinite, header);
+  return (int)gpu_launch(finish_kernel, dim3((unsigned)table->layers), dim3(kThreads), 0, stream, *table, words, header);
 }

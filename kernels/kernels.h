@@ -186,42 +186,92 @@ int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned
 int actscope_cuda_eigen_scratch(uint64_t side, uint64_t *bytes); /* of one layer, on the current device */
 int actscope_cuda_eigen(const struct cuda_layers *layers, void *scratch, struct CUstream_st *stream);
 
+/* ---- window.cu, finish.cu: what a plan keeps on the device from enqueue to enqueue -------------------------------------- */
+struct cuda_clock { /* of a layer; starts at 0 */
+  unsigned long long sequence; /* enqueues, this one included */
+  unsigned long long steps;    /* of its window, this one included */
+  unsigned long long windows;  /* the header's, as last seen */
+};
+struct cuda_window_state { /* of a layer with a window: what window_begin clears at a first step and finish adds to */
+  struct moments moments;
+  struct pairs pairs;
+  unsigned long long pairs_total, constant, nonfinite, dead, zero_samples, nonfinite_samples;
+  double square_sum, participation_sum, effective_sum, cosine_sum; /* over the steps that had one: for their mean */
+  unsigned long long square_steps, participation_steps, effective_steps, cosine_steps;
+};
+struct cuda_report_header { /* in the host's pinned memory */
+  uint64_t sequence;    /* written last: how many groups of layers are complete */
+  uint64_t alarm;       /* sequence of a layer << 24 | its index: the first with a NaN or an infinity; ~0: none */
+  uint64_t alarm_of;    /* the number of alarm resets that it comes after */
+  uint64_t windows, alarms; /* the host's: how often windows were begun anew, and the alarm was reset */
+};
+struct cuda_finish_words { /* in device memory; all start at 0 but alarm, which starts at ~0 */
+  unsigned long long step, alarm, alarms; /* alarms: the header's, as last seen */
+  unsigned done, reserved;
+};
+
+/* ---- window.cu: clocks, and states that outlive a step ------------------------------------------------------------------ */
+#define CUDA_WINDOW_LAYERS 48
+struct cuda_window_layer {
+  actscope_dtype dtype;
+  int32_t sketch_bits, step_wide;      /* step_wide: step_counts has second words (cuda_histogram_wide) */
+  uint64_t samples, features;
+  struct cuda_clock *clock;
+  struct cuda_window_state *kept;      /* NULL, as all below: reports of one step */
+  uint32_t *counts;                    /* 2 dtype_bins() words, as a wide histogram's */
+  uint32_t *words;
+  struct column *columns;
+  const uint32_t *step_counts, *step_words; /* of this step */
+  const struct column *step_columns;
+};
+struct cuda_window_table {
+  int32_t layers;
+  uint64_t window;                     /* steps of a window; 0: until a reset */
+  struct cuda_window_layer layer[CUDA_WINDOW_LAYERS];
+};
+/* Before anything else of the layers' step: moves their clocks on, begins windows. header is pinned memory. */
+int actscope_cuda_window_begin(const struct cuda_window_table *table, struct cuda_finish_words *words,
+                               const struct cuda_report_header *header, struct CUstream_st *stream);
+/* After the step's stages and before finish: the arrays of the window. */
+int actscope_cuda_window_merge(const struct cuda_window_table *table, struct CUstream_st *stream);
+
 /* ---- finish.cu: states to reports -------------------------------------------------------------------------------------- */
-struct cuda_report { /* in the host's pinned memory, as the device sees it; sections not asked for are 0 */
+struct cuda_report { /* in the host's pinned memory; sections not asked for are 0 */
   actscope_profile profile;
   actscope_distinct distinct;
   actscope_health health;
   actscope_correlation correlation;
   actscope_rank rank;
+  actscope_similarity similarity;
   uint64_t nonfinite; /* 1 when there was a NaN or an infinity */
-};
-struct cuda_report_header { /* in pinned memory too */
-  uint64_t first_nonfinite; /* the first layer in call order with a NaN or an infinity; ~0: none */
-  uint64_t sequence;        /* written last: how many steps are complete */
-};
-struct cuda_finish_words { /* in device memory; done and step start at 0, first_nonfinite at ~0 */
-  unsigned long long step, first_nonfinite;
-  unsigned done, reserved;
+  uint64_t steps;     /* that the report covers */
+  uint64_t sequence;  /* the layer's; 0 while the rest is being written, and written last */
 };
 #define CUDA_FINISH_LAYERS 128
 struct cuda_finish_layer {
   actscope_dtype dtype;
   actscope_correlation_method correlation; /* EXACT, SAMPLED or GRAM */
   uint32_t statistics, functionals;
-  int32_t sketch_bits;
-  uint64_t elements, samples, features, pairs_wanted;
-  const struct moments *moments;        /* wide types */
-  const uint32_t *histogram, *sketch;   /* sketch NULL: distinct_count */
+  int32_t sketch_bits, wide;            /* wide: histogram has second words */
+  uint64_t elements, samples, features, pairs_wanted; /* of one step */
+  const struct moments *moments;        /* wide types; of this step */
+  const uint32_t *histogram, *sketch;   /* of the window, where there is one; sketch NULL: distinct_count */
   const unsigned long long *distinct_count; /* of wide types, counted exactly */
   const struct cuda_features *features_out; /* NULL: no section about features */
   const struct pairs *pairs;
   const double *frobenius_square, *effective_rank; /* NULL where not computed */
-  struct cuda_report *report;
   const struct pairs *all_pairs;        /* beside a sample: every pair, for the norm; NULL where not computed */
+  const struct cuda_clock *clock;
+  struct cuda_window_state *kept;       /* NULL: reports of one step */
+  struct cuda_report *report;           /* of `history` reports: sequence s goes to report[s % history * stride] */
+  uint64_t *newest;                     /* in pinned memory: sequence of the newest one */
 };
 struct cuda_finish_table {
-  int32_t layers, last;   /* last: the header is written after this launch */
-  uint64_t first_layer;   /* index of layer[0] in call order */
+  int32_t layers;
+  uint32_t history;
+  uint64_t stride;        /* reports from one of a layer to its next */
+  uint64_t first_layer;   /* index of layer[0] in call order; .. */
+  uint32_t index[CUDA_FINISH_LAYERS]; /* .. and of each, from there */
   struct cuda_finish_layer layer[CUDA_FINISH_LAYERS];
 };
 int actscope_cuda_finish(const struct cuda_finish_table *table, struct cuda_finish_words *words,

@@ -9,7 +9,13 @@
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
  *            profile and distinct once a dtype; columns, select, standardise, correlation, Gram, eigenvalues; then finish,
  *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
- * Results    The host looks at the sequence number and never waits, unless asked to.
+ * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
+ *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
+ *            layers lies at the start of the workspace; the arena is the rest.
+ * Graph      With options.graph an enqueue of all layers is recorded once on a stream of the plan's own and launched as one
+ *            graph; where tensors have moved, it is recorded anew and the graph updated in place.
+ * Results    Each layer has a ring of reports in pinned memory. The host looks at sequence numbers and never waits, unless
+ *            asked to.
  * Host data  Tensors in host memory are copied to a buffer of the plan's first, layer by layer. That alone may allocate
  *            after the first enqueue, and cannot be captured. */
 #include <stdio.h>
@@ -198,7 +204,12 @@ struct place { /* of a layer, as far as the plan decides it */
   struct stages stages;
   size_t wave;
   uint64_t zeroed, plain, set; /* offsets in the arena */
-  uint64_t sequence;   /* with which its report was made; 0: not yet */
+  uint64_t sequence;   /* of the report that l->report shows; 0: none yet */
+};
+struct moved { /* a tensor as the graph was recorded with */
+  const void *data;
+  int compact;
+  int64_t strides[ACTSCOPE_MAX_DIMS];
 };
 struct wave {
   size_t first, count; /* layers */
@@ -211,9 +222,16 @@ struct cuda_state {
   struct wave *waves;
   struct group *groups;    /* of the last enqueue */
   size_t wave_count, group_count;
-  struct cuda_report *reports;        /* pinned, one a layer */
+  uint64_t kept;                      /* bytes of the workspace before the arena */
+  struct cuda_report *reports;        /* pinned: report h of layer i is [h * count + i] */
+  uint64_t *newest;                   /* pinned: of each layer, the sequence of its newest report */
   struct cuda_report_header *header;  /* pinned, behind them */
   struct cuda_finish_words *words;    /* on the device */
+  struct cuda_clock *clocks;          /* on the device, behind them */
+  struct CUstream_st *recorder;       /* with options.graph: where the graph is recorded */
+  void *exec;                         /* NULL: not yet recorded */
+  int exec_holds;                     /* it is the last enqueue, of the tensors in `moved` */
+  struct moved *moved;
   uint64_t base, target;   /* the sequence number before the last enqueue, and when that has finished */
   void *event;
   int recorded;            /* the event marks the end of the last enqueue; not so when it was captured */
@@ -225,14 +243,43 @@ struct cuda_state {
   struct cuda_distinct_table distinct;
   struct cuda_layers features, some;
   struct cuda_finish_table finish;
+  struct cuda_window_table window;
 };
+
+/* ---- Windows ----------------------------------------------------------------------------------------------------------- */
+
+/* What a layer's window keeps, in bytes; all 0 where reports are of one step. */
+struct kept { uint64_t state, counts, words, columns, all; };
+static struct kept kept_of(const actscope_options *o, const struct plan_layer *l) {
+  struct kept k = {0, 0, 0, 0, 0};
+  const int narrow = dtype_is_narrow(l->dtype);
+  if (o->window == 1 || l->elements == 0) return k;
+  k.state = up(sizeof(struct cuda_window_state));
+  if (narrow ? o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT) : o->statistics & ACTSCOPE_QUANTILES)
+    k.counts = up((uint64_t)dtype_bins(l->dtype) * 8);
+  if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) k.words = up(4ull << o->sketch_bits);
+  if (o->statistics & ACTSCOPE_HEALTH) k.columns = up(l->features * sizeof(struct column));
+  k.all = k.state + k.counts + k.words + k.columns;
+  return k;
+}
+static uint64_t kept_sum(const actscope_plan *p) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < p->count; ++i) sum += p->layers[i].kept_bytes;
+  return sum;
+}
+
+/* ---- The plan's own memory ------------------------------------------------------------------------------------------------ */
 
 static uint64_t state_bytes(const actscope_plan *p) {
   return up(sizeof(struct cuda_state)) + up(p->count * sizeof(struct place)) + up(p->count * sizeof(struct wave)) +
-         up(p->count * sizeof(struct group));
+         up(p->count * sizeof(struct group)) + (p->options.graph ? up(p->count * sizeof(struct moved)) : 0);
 }
 static uint64_t pinned_bytes(const actscope_plan *p) {
-  return up(p->count * sizeof(struct cuda_report)) + up(sizeof(struct cuda_report_header));
+  return up(p->count * (uint64_t)p->options.history * sizeof(struct cuda_report)) + up(p->count * sizeof(uint64_t)) +
+         up(sizeof(struct cuda_report_header));
+}
+static uint64_t words_bytes(const actscope_plan *p) {
+  return up(sizeof(struct cuda_finish_words)) + up(p->count * sizeof(struct cuda_clock));
 }
 
 static uint64_t sequence_of(const struct cuda_state *s) { return *(const volatile uint64_t *)&s->header->sequence; }
@@ -249,11 +296,10 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 /* ---- Needs ------------------------------------------------------------------------------------------------------------ */
 
 static actscope_status layer_need(const actscope_options *o, struct plan_layer *l) {
-  if (o->window != 1 || o->history != 1 || l->own_options)
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: windows, a history and options of a layer's own are the CPU's in this build", l->name);
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
   const uint64_t profile = scratch_of(o, l->dtype, &error);
+  l->kept_bytes = kept_of(o, l).all;
   l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile, 0), way_bytes(o, l, way_whole(l), profile, ~0ull)};
   actscope_cuda_leave(before);
   if (error) return actscope_cuda_fail(error, "%s", l->name);
@@ -266,8 +312,8 @@ static uint64_t profile_scratch(const actscope_plan *p) {
   int error = 0, seen[16] = {0};
   for (size_t i = 0; i < p->count; ++i) {
     const struct plan_layer *l = &p->layers[i];
-    if (l->elements == 0 || seen[(unsigned)l->dtype % 16]++) continue;
-    uint64_t bytes = scratch_of(&p->options, l->dtype, &error);
+    if (l->elements == 0 || (!l->own_options && seen[(unsigned)l->dtype % 16]++)) continue;
+    uint64_t bytes = scratch_of(&l->options, l->dtype, &error);
     if (bytes > most) most = bytes;
   }
   return most;
@@ -282,15 +328,16 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
   for (size_t i = 0; i < p->count; ++i) {
     if (p->layers[i].elements == 0) continue;
     const struct plan_layer *l = &p->layers[i];
-    const struct areas a = areas_of(&p->options, l, way_whole(l));
-    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&p->options, l, way_least(&p->options, l, shared), shared, 0);
+    const struct areas a = areas_of(&l->options, l, way_whole(l));
+    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&l->options, l, way_least(&l->options, l, shared), shared, 0);
     if (least > need->least) need->least = least, need->worst = i;
     if (alone > need->best) need->best = alone;
     areas_add(&all, &a);
   }
   const uint64_t together = wave_total(&all, shared);
   if (need->least && need->best < wave_bytes) need->best = together < wave_bytes ? together : wave_bytes;
-  need->beside = state_bytes(p) + pinned_bytes(p) + up(sizeof(struct cuda_finish_words));
+  need->least += kept_sum(p), need->best += kept_sum(p);
+  need->beside = state_bytes(p) + pinned_bytes(p) + words_bytes(p);
 }
 
 /* ---- Opening and closing ------------------------------------------------------------------------------------------------ */
@@ -299,19 +346,22 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
 static void place_layers(actscope_plan *p, struct cuda_state *s, uint64_t shared) {
   struct areas sum;
   struct wave *w = NULL;
+  s->kept = kept_sum(p);
+  const uint64_t arena_bytes = p->workspace_bytes - s->kept;
   memset(&sum, 0, sizeof sum);
   for (size_t i = 0; i < p->count; ++i) {
     struct plan_layer *l = &p->layers[i];
-    const struct way way = s->places[i].way = way_choose(&p->options, l, shared, p->workspace_bytes);
-    struct areas a = areas_of(&p->options, l, way);
-    fit_set(&a, l, p->workspace_bytes);
+    const struct way way = s->places[i].way = way_choose(&l->options, l, shared, arena_bytes);
+    struct areas a = areas_of(&l->options, l, way);
+    fit_set(&a, l, arena_bytes);
     s->places[i].areas = a;
-    s->places[i].stages = stages_of(&p->options, l, way.eigenvalues);
+    s->places[i].stages = stages_of(&l->options, l, way.eigenvalues);
     if (a.set && actscope_cuda_distinct_shape(l->dtype, l->elements, a.set).passes > 1) l->warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
     const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1);
     struct areas with = sum;
     areas_add(&with, &a);
-    if (!w || alone || wave_total(&with, shared) > p->workspace_bytes || w->count == WAVE_LAYERS) {
+    if (way.strips > 1) l->warnings |= ACTSCOPE_WARN_STRIPS;
+    if (!w || alone || wave_total(&with, shared) > arena_bytes || w->count == WAVE_LAYERS) {
       w = &s->waves[s->wave_count++];
       w->first = i;
       with = a;
@@ -341,12 +391,24 @@ static void close_state(actscope_plan *p) {
     if (s->recorded) actscope_cuda_event_wait(s->event); /* reports and staging are still being used */
     if (s->event) actscope_cuda_event_destroy(s->event);
     if (s->reports) actscope_cuda_pinned_release(s->reports);
-    if (s->words) actscope_cuda_release(s->words);
-    if (s->staging) actscope_cuda_release(s->staging);
+    if (s->words) actscope_cuda_release(s->words, words_bytes(p));
+    if (s->staging) actscope_cuda_release(s->staging, s->staging_bytes);
+    if (s->exec) actscope_cuda_exec_destroy(s->exec);
+    if (s->recorder) actscope_cuda_stream_destroy(s->recorder);
     actscope_cuda_leave(before);
   }
   actscope_memory_free(s);
   p->state = NULL;
+}
+
+/* A plan that changed its shapes counts on. Waits. */
+static int upload_clocks(const actscope_plan *p, const struct cuda_state *s) {
+  int error = 0;
+  for (size_t i = 0; i < p->count && !error; ++i) {
+    const struct cuda_clock start = {p->layers[i].sequence, 0, 0};
+    error = actscope_cuda_upload_now(&s->clocks[i], &start, sizeof start);
+  }
+  return error;
 }
 
 static actscope_status open_state(actscope_plan *p) {
@@ -356,17 +418,21 @@ static actscope_status open_state(actscope_plan *p) {
   p->state = s;
   s->places = (struct place *)at, at += up(p->count * sizeof *s->places);
   s->waves = (struct wave *)at, at += up(p->count * sizeof *s->waves);
-  s->groups = (struct group *)at;
+  s->groups = (struct group *)at, at += up(p->count * sizeof *s->groups);
+  s->moved = (struct moved *)at;
   int before, error = actscope_cuda_enter(p->options.device_index, &before);
   if (!error) {
-    const struct cuda_finish_words start = {.first_nonfinite = ~0ull};
+    const struct cuda_finish_words start = {.alarm = ~0ull};
     void *pinned = NULL, *words = NULL;
     place_layers(p, s, profile_scratch(p));
     error = actscope_cuda_pinned_allocate(&pinned, pinned_bytes(p));
     s->reports = pinned;
-    if (!error) error = actscope_cuda_allocate(&words, sizeof start);
+    if (!error) error = actscope_cuda_allocate(&words, words_bytes(p));
     s->words = words;
+    s->clocks = (struct cuda_clock *)((char *)words + up(sizeof start));
     if (!error) error = actscope_cuda_upload_now(words, &start, sizeof start);
+    if (!error) error = upload_clocks(p, s);
+    if (!error && p->options.graph) error = actscope_cuda_stream_create(&s->recorder);
     if (!error) error = actscope_cuda_event_create(&s->event);
     actscope_cuda_leave(before);
   }
@@ -375,7 +441,9 @@ static actscope_status open_state(actscope_plan *p) {
     close_state(p);
     return status;
   }
-  s->header = (struct cuda_report_header *)((char *)s->reports + up(p->count * sizeof *s->reports));
+  s->newest = (uint64_t *)((char *)s->reports + up(p->count * (uint64_t)p->options.history * sizeof *s->reports));
+  s->header = (struct cuda_report_header *)((char *)s->newest + up(p->count * sizeof *s->newest));
+  s->header->alarm = ~0ull;
   return ACTSCOPE_OK;
 }
 
@@ -390,7 +458,7 @@ static void *allocate(actscope_plan *p, uint64_t bytes) {
 static void free_workspace(actscope_plan *p, void *workspace) {
   int before;
   if (actscope_cuda_enter(p->options.device_index, &before)) return;
-  actscope_cuda_release(workspace);
+  actscope_cuda_release(workspace, p->held_bytes);
   actscope_cuda_leave(before);
 }
 
@@ -421,6 +489,8 @@ static int active(const struct job *j, size_t layer) {
   return j->plan->layers[layer].elements > 0 && j->tensors[layer - j->first].data != NULL;
 }
 
+static char *arena(const struct job *j) { return (char *)j->plan->workspace + j->state->kept; }
+
 /* Where a layer's states and other areas lie; NULL where one is not there. */
 struct pointers {
   struct moments *moments;
@@ -441,10 +511,10 @@ static void *take(char **at, uint64_t bytes) {
 static struct pointers pointers_of(const struct job *j, size_t layer) {
   const struct areas a = j->state->places[layer].areas;
   struct pointers p;
-  char *at = (char *)j->plan->workspace + j->state->places[layer].zeroed;
+  char *at = arena(j) + j->state->places[layer].zeroed;
   p.moments = take(&at, a.moments), p.sketch = take(&at, a.sketch), p.histogram = take(&at, a.histogram);
   p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs), p.distinct = take(&at, a.distinct);
-  at = (char *)j->plan->workspace + j->state->places[layer].plain;
+  at = arena(j) + j->state->places[layer].plain;
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
   p.parts = take(&at, a.parts);
@@ -452,31 +522,39 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   return p;
 }
 
-static unsigned *counters(const struct job *j) { return j->plan->workspace; }
-static void *scratch(const struct job *j, const struct wave *w) { return (char *)j->plan->workspace + w->scratch; }
+static unsigned *counters(const struct job *j) { return (unsigned *)arena(j); }
+static void *scratch(const struct job *j, const struct wave *w) { return arena(j) + w->scratch; }
 
-/* The profile stage of layers first .. last: a launch for each dtype among them, and one for those of its layers that
- * have no sketch though others do. */
+/* What the profile stage does for a layer: its sketch is not wanted where values are counted exactly. */
+static uint32_t profile_wants(const struct plan_layer *l) {
+  return l->options.statistics & (uint32_t)(ACTSCOPE_PROFILE | (counts_exactly(&l->options, l) ? 0 : ACTSCOPE_DISTINCT));
+}
+
+/* Layers that share a profile launch. */
+static int same_profile(const struct plan_layer *a, const struct plan_layer *b) {
+  return a->dtype == b->dtype && profile_wants(a) == profile_wants(b) && a->options.sketch_bits == b->options.sketch_bits;
+}
+
+/* The profile stage of layers first .. last: a launch for each dtype among them, and for layers that want other things. */
 static actscope_status run_profile(const struct job *j, const struct wave *w, size_t first, size_t last) {
-  const actscope_options *o = &j->plan->options;
+  const struct plan_layer *layers = j->plan->layers;
   struct cuda_profile_table *t = &j->state->profile;
-  for (int kind = 2 * ACTSCOPE_FLOAT32; kind <= 2 * ACTSCOPE_FLOAT64 + 1; ++kind) {
-    const actscope_dtype dtype = (actscope_dtype)(kind / 2);
-    const int exactly = kind % 2;
-    const uint32_t want = o->statistics & (uint32_t)(ACTSCOPE_PROFILE | (exactly ? 0 : ACTSCOPE_DISTINCT));
-    size_t from = first;
-    if (!want) continue;
-    actscope_cuda_profile_begin(t, dtype, want, o->sketch_bits);
-    for (size_t i = first; i <= last; ++i) {
-      const struct plan_layer *l = &j->plan->layers[i];
+  for (size_t head = first; head <= last; ++head) {
+    size_t from = head, earlier = first;
+    if (!active(j, head) || !profile_wants(&layers[head])) continue;
+    while (earlier < head && !(active(j, earlier) && same_profile(&layers[earlier], &layers[head]))) ++earlier;
+    if (earlier < head) continue; /* went with that one */
+    const uint32_t want = profile_wants(&layers[head]);
+    actscope_cuda_profile_begin(t, layers[head].dtype, want, layers[head].options.sketch_bits);
+    for (size_t i = head; i <= last; ++i) {
       struct view v;
-      if (!active(j, i) || l->dtype != dtype || counts_exactly(o, l) != exactly) continue;
-      view_init(&v, &j->tensors[i - j->first], o->channels);
+      if (!active(j, i) || !same_profile(&layers[i], &layers[head])) continue;
+      view_init(&v, &j->tensors[i - j->first], layers[i].options.channels);
       const struct pointers p = pointers_of(j, i);
       if (actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch)) continue;
       int error = actscope_cuda_profile(t, scratch(j, w), counters(j), j->stream);
       if (error) return launch_failed(j, error, from, i - 1, "profile");
-      actscope_cuda_profile_begin(t, dtype, want, o->sketch_bits);
+      actscope_cuda_profile_begin(t, layers[head].dtype, want, layers[head].options.sketch_bits);
       actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch);
       from = i;
     }
@@ -576,14 +654,13 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
 
 /* Exact counts of distinct values of layers first .. last. */
 static actscope_status run_distinct(const struct job *j, const struct wave *w, size_t first, size_t last) {
-  const actscope_options *o = &j->plan->options;
   struct cuda_distinct_table *t = &j->state->distinct;
   uint64_t bytes = 0;
   for (size_t i = first; i <= last; ++i)
     if (active(j, i) && j->state->places[i].areas.set)
       bytes = j->state->places[i].set + j->state->places[i].areas.set - w->zeroed;
   if (bytes == 0) return ACTSCOPE_OK;
-  int error = actscope_cuda_zero((char *)j->plan->workspace + w->zeroed, bytes, j->stream);
+  int error = actscope_cuda_zero(arena(j) + w->zeroed, bytes, j->stream);
   if (error) return launch_failed(j, error, first, last, "clearing the sets");
   for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype) {
     size_t from = first;
@@ -592,9 +669,9 @@ static actscope_status run_distinct(const struct job *j, const struct wave *w, s
       const struct place *at = &j->state->places[i];
       struct view v;
       if (!active(j, i) || j->plan->layers[i].dtype != (actscope_dtype)dtype || at->areas.set == 0) continue;
-      view_init(&v, &j->tensors[i - j->first], o->channels);
+      view_init(&v, &j->tensors[i - j->first], j->plan->layers[i].options.channels);
       const struct cuda_distinct_shape shape = actscope_cuda_distinct_shape((actscope_dtype)dtype, v.elements, at->areas.set);
-      void *set = (char *)j->plan->workspace + at->set;
+      void *set = arena(j) + at->set;
       struct cuda_distinct *state = pointers_of(j, i).distinct;
       if (actscope_cuda_distinct_add(t, &v, shape, set, state)) continue;
       error = actscope_cuda_distinct(t, j->stream);
@@ -611,7 +688,6 @@ static actscope_status run_distinct(const struct job *j, const struct wave *w, s
 
 /* Launches what the features' table holds: layers first .. last. */
 static actscope_status launch_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
-  const actscope_options *o = &j->plan->options;
   struct cuda_layers *all = &j->state->features;
   void *space = scratch(j, w);
   if (all->layers == 0) return ACTSCOPE_OK;
@@ -619,8 +695,12 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
   if (error) return launch_failed(j, error, first, last, "columns");
   error = actscope_cuda_select(all, j->stream);
   if (error) return launch_failed(j, error, first, last, "select");
-  if (!(o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK))) return ACTSCOPE_OK;
   if (j->state->places[first].way.strips > 1) return launch_strips(j, w, first);
+  int kept = 0; /* the others are done: their features are only looked at */
+  for (int k = 0; k < all->layers; ++k)
+    if (all->layer[k].z_hi) all->layer[kept++] = all->layer[k];
+  all->layers = kept;
+  if (kept == 0) return ACTSCOPE_OK;
   error = actscope_cuda_standardise(all, space, counters(j), j->stream);
   if (error) return launch_failed(j, error, first, last, "standardise");
   error = correlate(j, all, 1);
@@ -633,15 +713,14 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
 
 /* The stages that look at features, of layers first .. last. */
 static actscope_status run_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
-  const actscope_options *o = &j->plan->options;
   struct cuda_layers *t = &j->state->features;
   size_t from = first;
-  if (!(o->statistics & (ACTSCOPE_HEALTH | ACTSCOPE_CORRELATION | ACTSCOPE_RANK))) return ACTSCOPE_OK;
   actscope_cuda_layers_begin(t);
   for (size_t i = first; i <= last; ++i) {
     const struct plan_layer *l = &j->plan->layers[i];
+    const actscope_options *o = &l->options;
     struct view v;
-    if (!active(j, i)) continue;
+    if (!active(j, i) || !j->state->places[i].stages.features) continue;
     view_init(&v, &j->tensors[i - j->first], o->channels);
     struct cuda_layer *f = actscope_cuda_layers_add(t, &v);
     if (!f) {
@@ -665,31 +744,58 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
   return launch_features(j, w, from, last);
 }
 
-/* The reports of layers first .. last, which are one wave's and so fit one table. */
-static actscope_status run_finish(const struct job *j, size_t first, size_t last) {
+/* Clocks and windows of layers first .. last, which are one wave's and so fit one table. */
+static void window_fill(const struct job *j, size_t first, size_t last) {
   struct cuda_state *s = j->state;
-  const actscope_options *o = &j->plan->options;
-  struct cuda_finish_table *t = &s->finish;
-  t->layers = 0, t->last = 1, t->first_layer = first;
+  struct cuda_window_table *t = &s->window;
+  t->layers = 0, t->window = (uint64_t)j->plan->options.window;
   for (size_t i = first; i <= last; ++i) {
     const struct plan_layer *l = &j->plan->layers[i];
     if (!active(j, i)) continue;
     const struct pointers p = pointers_of(j, i);
+    const struct kept k = kept_of(&l->options, l);
+    struct cuda_window_layer *w = &t->layer[t->layers++];
+    char *at = (char *)j->plan->workspace + l->kept_offset;
+    memset(w, 0, sizeof *w);
+    w->dtype = l->dtype, w->sketch_bits = l->options.sketch_bits, w->step_wide = cuda_histogram_wide(l->elements);
+    w->samples = l->samples, w->features = l->features;
+    w->clock = &s->clocks[i];
+    w->kept = take(&at, k.state), w->counts = take(&at, k.counts), w->words = take(&at, k.words), w->columns = take(&at, k.columns);
+    w->step_counts = p.histogram, w->step_words = p.sketch, w->step_columns = p.columns;
+  }
+}
+
+/* The reports of the same layers: the window table still holds them. */
+static actscope_status run_finish(const struct job *j, size_t first, size_t last) {
+  struct cuda_state *s = j->state;
+  const actscope_plan *plan = j->plan;
+  struct cuda_finish_table *t = &s->finish;
+  t->layers = 0, t->first_layer = first;
+  t->history = (uint32_t)plan->options.history, t->stride = plan->count;
+  for (size_t i = first; i <= last; ++i) {
+    const struct plan_layer *l = &plan->layers[i];
+    const actscope_options *o = &l->options;
+    if (!active(j, i)) continue;
+    const struct pointers p = pointers_of(j, i);
     const struct stages g = s->places[i].stages;
+    const struct cuda_window_layer *w = &s->window.layer[t->layers];
+    t->index[t->layers] = (uint32_t)(i - first);
     struct cuda_finish_layer *f = &t->layer[t->layers++];
     memset(f, 0, sizeof *f);
     f->dtype = l->dtype, f->statistics = o->statistics, f->sketch_bits = o->sketch_bits;
     f->elements = l->elements, f->samples = l->samples, f->features = l->features;
-    f->moments = p.moments, f->histogram = p.histogram, f->sketch = p.sketch;
-    f->distinct_count = p.distinct ? &p.distinct->count : NULL;
+    f->moments = p.moments;
+    f->histogram = w->counts ? w->counts : p.histogram, f->wide = w->counts ? 1 : cuda_histogram_wide(l->elements);
+    f->sketch = w->words ? w->words : p.sketch, f->distinct_count = p.distinct ? &p.distinct->count : NULL;
     f->features_out = p.found, f->pairs = p.pairs, f->all_pairs = p.all_pairs, f->frobenius_square = p.norm;
     /* Where pairs are looked at for the norm alone, or not at all, report() below says which section is whole. */
     f->correlation = g.pairs ? l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT
                              : ACTSCOPE_CORRELATION_GRAM;
     f->functionals = o->pair_functionals;
     f->pairs_wanted = o->pairs;
+    f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank;
-    f->report = &s->reports[i];
+    f->report = &s->reports[i], f->newest = &s->newest[i];
   }
   const int error = actscope_cuda_finish(t, s->words, s->header, j->stream);
   if (error) return launch_failed(j, error, first, last, "finish");
@@ -699,16 +805,24 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
 
 /* Layers first .. last of one wave. */
 static actscope_status run_part(const struct job *j, const struct wave *w, size_t first, size_t last) {
+  struct cuda_state *s = j->state;
   while (first < last && !active(j, first)) ++first;
   while (last > first && !active(j, last)) --last;
   if (!active(j, first)) return ACTSCOPE_OK;
-  int error = actscope_cuda_zero(j->plan->workspace, w->zeroed, j->stream);
+  int error = actscope_cuda_zero(arena(j), w->zeroed, j->stream);
   if (error) return launch_failed(j, error, first, last, "clearing the workspace");
   char name[200];
   if (actscope_ranges_on()) actscope_range_begin(group_name(j->plan, (struct group){first, last}, name, sizeof name));
-  actscope_status status = run_profile(j, w, first, last);
+  window_fill(j, first, last);
+  error = actscope_cuda_window_begin(&s->window, s->words, s->header, j->stream);
+  actscope_status status = error ? launch_failed(j, error, first, last, "the step's begin") : ACTSCOPE_OK;
+  if (!status) status = run_profile(j, w, first, last);
   if (!status) status = run_distinct(j, w, first, last);
   if (!status) status = run_features(j, w, first, last);
+  if (!status && j->plan->options.window != 1) {
+    error = actscope_cuda_window_merge(&s->window, j->stream);
+    if (error) status = launch_failed(j, error, first, last, "merging the window");
+  }
   if (!status) status = run_finish(j, first, last);
   actscope_range_end();
   return status;
@@ -729,7 +843,7 @@ static actscope_status stage(const struct job *j, size_t layer, const actscope_t
   if (!t->strides) high = (int64_t)l->elements - 1;
   uint64_t bytes = (uint64_t)(high - low + 1) * (uint64_t)size;
   if (bytes > s->staging_bytes) {
-    if (s->staging) actscope_cuda_release(s->staging);
+    if (s->staging) actscope_cuda_release(s->staging, s->staging_bytes);
     s->staging = NULL;
     s->staging_bytes = 0;
     int error = actscope_cuda_allocate(&s->staging, bytes);
@@ -782,17 +896,80 @@ static actscope_status run_waves(const struct job *j, size_t count, int capturin
   return ACTSCOPE_OK;
 }
 
+/* ---- The plan's own graph --------------------------------------------------------------------------------------------- */
+
+static int same_tensor(const struct moved *m, const actscope_tensor *t) {
+  if (m->data != t->data || m->compact != (t->strides == NULL)) return 0;
+  return m->compact || t->ndim == 0 || memcmp(m->strides, t->strides, (size_t)t->ndim * sizeof *t->strides) == 0;
+}
+static void remember(struct moved *m, const actscope_tensor *t) {
+  memset(m, 0, sizeof *m);
+  m->data = t->data, m->compact = t->strides == NULL;
+  if (t->strides && t->ndim > 0) memcpy(m->strides, t->strides, (size_t)t->ndim * sizeof *t->strides);
+}
+
+/* 1 when all tensors are on the device, or skipped; -1 - error on an error. */
+static int all_on_device(const struct job *j, size_t count) {
+  for (size_t i = j->first; i < j->first + count; ++i) {
+    int device = 1, error = active(j, i) ? actscope_cuda_is_device(j->tensors[i - j->first].data, &device) : 0;
+    if (error) return -1 - error;
+    if (!device) return 0;
+  }
+  return 1;
+}
+
+/* Records the work of all layers, and makes the executable graph do it. */
+static actscope_status record(const struct job *j, size_t count) {
+  struct cuda_state *s = j->state;
+  struct job own = *j;
+  void *graph = NULL;
+  own.stream = s->recorder;
+  int error = actscope_cuda_record_begin(s->recorder);
+  if (error) return actscope_cuda_fail(error, "recording a graph");
+  actscope_status status = run_waves(&own, count, 1);
+  error = actscope_cuda_record_end(s->recorder, &graph); /* in any case */
+  if (!status && error) status = actscope_cuda_fail(error, "recording a graph");
+  if (!status) {
+    error = actscope_cuda_exec_set(&s->exec, graph);
+    if (error) status = actscope_cuda_fail(error, "making a graph");
+  }
+  if (graph) actscope_cuda_graph_destroy(graph);
+  return status;
+}
+
+/* The work as one graph: what was recorded last, if the tensors are where they were. */
+static actscope_status run_graph(const struct job *j, size_t count) {
+  struct cuda_state *s = j->state;
+  int same = s->exec_holds;
+  for (size_t i = 0; same && i < count; ++i) same = same_tensor(&s->moved[i], &j->tensors[i]);
+  if (!same) {
+    s->exec_holds = 0;
+    s->group_count = 0;
+    actscope_status status = record(j, count);
+    if (status) return status;
+    for (size_t i = 0; i < count; ++i) remember(&s->moved[i], &j->tensors[i]);
+    s->exec_holds = 1;
+  }
+  int error = s->group_count ? actscope_cuda_exec_launch(s->exec, j->stream) : 0;
+  return error ? actscope_cuda_fail(error, "the graph") : ACTSCOPE_OK;
+}
+
 static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor *tensors, size_t count,
                            struct CUstream_st *stream) {
   struct cuda_state *s = p->state;
   struct job j = {p, s, tensors, first, stream};
-  int before, capturing = 0, error = actscope_cuda_enter(p->options.device_index, &before);
+  int before, capturing = 0, graph = 0, error = actscope_cuda_enter(p->options.device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)p->options.device_index);
   s->failed = ACTSCOPE_OK;
-  s->group_count = 0;
   s->base = sequence_of(s) > s->target ? sequence_of(s) : s->target;
   error = actscope_cuda_capturing(stream, &capturing);
-  actscope_status status = error ? actscope_cuda_fail(error, "the stream") : run_waves(&j, count, capturing);
+  actscope_status status = error ? actscope_cuda_fail(error, "the stream") : ACTSCOPE_OK;
+  if (!status && p->options.graph && !capturing && count == p->count) {
+    graph = all_on_device(&j, count);
+    if (graph < 0) status = actscope_cuda_fail(-1 - graph, "the tensors");
+  }
+  if (graph != 1) s->exec_holds = 0, s->group_count = 0;
+  if (!status) status = graph ? run_graph(&j, count) : run_waves(&j, count, capturing);
   s->target = s->base + s->group_count;
   s->recorded = 0;
   if (!capturing && !error && s->group_count) {
@@ -804,6 +981,7 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
   if (status) {
     s->failed = status;
     snprintf(s->failure, sizeof s->failure, "%.255s", actscope_last_error());
+    if (graph == 1) s->exec_holds = 0, s->target = s->base; /* nothing of it was launched */
   }
   for (size_t i = first; i < first + count; ++i) {
     struct plan_layer *l = &p->layers[i];
@@ -817,7 +995,7 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
     s->places[i].sequence = 0;
   }
   actscope_plan_log(&p->options, ACTSCOPE_LOG_INFO, "%zu layers in %zu groups%s", count, s->group_count,
-                    capturing ? ", captured" : "");
+                    capturing ? ", captured" : graph == 1 ? ", one graph" : "");
   return status;
 }
 
@@ -852,45 +1030,110 @@ static actscope_status poll(actscope_plan *p, int wait) {
   return s->failed;
 }
 
-static actscope_status report(actscope_plan *p, struct plan_layer *l) {
-  struct cuda_state *s = p->state;
-  const size_t i = (size_t)(l - p->layers);
-  const actscope_options *o = &p->options;
-  actscope_status status = poll(p, 0);
-  if (status || l->elements == 0) return status;
-  if (s->places[i].sequence == sequence_of(s)) return ACTSCOPE_OK;
-  int first = s->places[i].sequence == 0; /* replays of a graph make further reports of one enqueue */
-  s->places[i].sequence = sequence_of(s);
-  actscope_plan_report_begin(l);
-  actscope_layer_report *r = &l->report;
-  const struct cuda_report *from = &s->reports[i];
+/* Completes a layer's report from what the device wrote. */
+static void report_from(actscope_plan *p, size_t layer, const struct cuda_report *from, actscope_layer_report *r) {
+  struct plan_layer *l = &p->layers[layer];
+  const actscope_options *o = &l->options;
   const uint64_t valid = from->correlation.valid_features;
-  r->seconds = core_nan();
-  if (o->statistics & ACTSCOPE_PROFILE) r->profile = from->profile;
-  if (o->statistics & ACTSCOPE_DISTINCT) r->distinct = from->distinct;
-  if (o->statistics & ACTSCOPE_HEALTH) r->health = from->health;
-  if (from->nonfinite) r->warnings |= ACTSCOPE_WARN_NONFINITE;
-  if (s->places[i].way.strips > 1) r->warnings |= ACTSCOPE_WARN_STRIPS;
+  actscope_plan_report_begin(l);
+  l->report.sequence = from->sequence, l->report.steps = from->steps;
+  l->report.elements = l->elements * from->steps;
+  l->report.seconds = core_nan();
+  if (o->statistics & ACTSCOPE_PROFILE) l->report.profile = from->profile;
+  if (o->statistics & ACTSCOPE_DISTINCT) l->report.distinct = from->distinct;
+  if (o->statistics & ACTSCOPE_HEALTH) l->report.health = from->health;
+  if (from->nonfinite) l->report.warnings |= ACTSCOPE_WARN_NONFINITE;
   if (o->statistics & ACTSCOPE_CORRELATION) {
-    r->correlation = from->correlation;
+    l->report.correlation = from->correlation;
     if (l->correlation == ACTSCOPE_CORRELATION_GRAM) { /* looked at pairs or not: what single pairs say was not asked for */
-      pairs_report_init(l->samples, valid, &r->correlation);
-      r->correlation.method = ACTSCOPE_CORRELATION_GRAM;
-      r->correlation.pairs = r->correlation.pairs_total;
-      r->correlation.mean_square = from->correlation.mean_square;
-      r->correlation.adjusted_rms = from->correlation.adjusted_rms;
+      actscope_correlation *c = &l->report.correlation;
+      pairs_report_init(l->samples, valid, c);
+      c->method = ACTSCOPE_CORRELATION_GRAM;
+      c->pairs = c->pairs_total = from->correlation.pairs_total;
+      c->mean_square = from->correlation.mean_square;
+      c->adjusted_rms = from->correlation.adjusted_rms;
     }
     actscope_plan_note_samples(l, valid);
   }
   if (o->statistics & ACTSCOPE_RANK) {
-    r->rank = from->rank;
-    if (valid > 0 && r->rank.effective_rank != r->rank.effective_rank) r->warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
+    l->report.rank.participation_ratio = from->rank.participation_ratio;
+    l->report.rank.effective_rank = from->rank.effective_rank;
+    if (valid > 0 && l->report.rank.effective_rank != l->report.rank.effective_rank) l->report.warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
   }
-  r->similarity.mean_cosine = core_nan(); /* has no kernel yet */
-  if (first) actscope_plan_log_warnings(o, l);
+  if (o->statistics & ACTSCOPE_SIMILARITY) l->report.similarity.mean_cosine = core_nan(); /* has no kernel yet */
+  *r = l->report;
+}
+
+static uint64_t newest_of(const struct cuda_state *s, size_t layer) {
+  const uint64_t n = *(const volatile uint64_t *)&s->newest[layer];
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return n;
+}
+
+/* The layer's report number `sequence`, if it is in the ring and stays there while it is read. */
+static int read_ring(const actscope_plan *p, size_t layer, uint64_t sequence, struct cuda_report *out) {
+  const struct cuda_state *s = p->state;
+  const struct cuda_report *from = &s->reports[sequence % (uint64_t)p->options.history * p->count + layer];
+  const volatile uint64_t *own = &from->sequence;
+  if (*own != sequence) return 0;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  *out = *from;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  out->sequence = sequence;
+  return *own == sequence;
+}
+
+static actscope_status report(actscope_plan *p, struct plan_layer *l) {
+  struct cuda_state *s = p->state;
+  const size_t i = (size_t)(l - p->layers);
+  actscope_status status = poll(p, 0);
+  if (status || l->elements == 0) return status;
+  const uint64_t newest = newest_of(s, i);
+  if (newest && s->places[i].sequence == newest) return ACTSCOPE_OK;
+  const int first = s->places[i].sequence == 0; /* replays of a graph make further reports of one enqueue */
+  struct cuda_report from;
+  actscope_layer_report r;
+  if (!newest || !read_ring(p, i, newest, &from))
+    return actscope_fail(ACTSCOPE_NOT_READY, "%s: its report is being written", l->name);
+  report_from(p, i, &from, &r);
+  s->places[i].sequence = newest;
+  if (first) actscope_plan_log_warnings(&l->options, l);
   return ACTSCOPE_OK;
 }
 
+static actscope_status report_at(actscope_plan *p, struct plan_layer *l, uint64_t sequence, actscope_layer_report *r) {
+  struct cuda_state *s = p->state;
+  const size_t i = (size_t)(l - p->layers);
+  const uint64_t newest = newest_of(s, i);
+  struct cuda_report from;
+  if (sequence > newest)
+    return actscope_fail(ACTSCOPE_NOT_READY, "%s: report %llu has not been made yet", l->name, (unsigned long long)sequence);
+  if (sequence == 0 || !read_ring(p, i, sequence, &from))
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: report %llu is not among the last %d", l->name,
+                         (unsigned long long)sequence, (int)p->options.history);
+  const actscope_layer_report shown = l->report;
+  report_from(p, i, &from, r);
+  l->report = shown;
+  return ACTSCOPE_OK;
+}
+
+/* The device sees the new number when the next step begins. */
+static actscope_status reset(actscope_plan *p, int alarm) {
+  struct cuda_state *s = p->state;
+  volatile struct cuda_report_header *h = s->header;
+  h->windows = h->windows + 1;
+  if (alarm) h->alarms = h->alarms + 1;
+  return ACTSCOPE_OK;
+}
+
+static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) {
+  const struct cuda_state *s = p->state;
+  const volatile struct cuda_report_header *h = s->header;
+  const uint64_t word = h->alarm;
+  if (h->alarm_of != h->alarms || word == ~0ull) return; /* of before a reset, or none */
+  *layer = (size_t)(word & 0xFFFFFF), *sequence = word >> 24;
+}
+
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, layer_need, plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report, NULL, NULL, NULL};
+                                                 allocate, free_workspace, run, poll, report, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

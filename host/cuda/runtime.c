@@ -58,8 +58,21 @@ int actscope_cuda_enter(int index, int *before) {
 }
 void actscope_cuda_leave(int before) { cudaSetDevice(before); }
 
-int actscope_cuda_allocate(void **pointer, uint64_t bytes) { return (int)cudaMalloc(pointer, bytes ? bytes : 1); }
-void actscope_cuda_release(void *pointer) { cudaFree(pointer); }
+static uint64_t held, held_peak; /* on all GPUs */
+
+int actscope_cuda_allocate(void **pointer, uint64_t bytes) {
+  cudaError_t e = cudaMalloc(pointer, bytes ? bytes : 1);
+  if (e != cudaSuccess) return (int)e;
+  uint64_t now = __atomic_add_fetch(&held, bytes, __ATOMIC_RELAXED), top = __atomic_load_n(&held_peak, __ATOMIC_RELAXED);
+  while (now > top && !__atomic_compare_exchange_n(&held_peak, &top, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return 0;
+}
+void actscope_cuda_release(void *pointer, uint64_t bytes) {
+  if (!pointer) return;
+  __atomic_sub_fetch(&held, bytes, __ATOMIC_RELAXED);
+  cudaFree(pointer);
+}
 int actscope_cuda_pinned_allocate(void **pointer, uint64_t bytes) {
   cudaError_t e = cudaHostAlloc(pointer, bytes ? bytes : 1, cudaHostAllocPortable | cudaHostAllocMapped);
   if (e == cudaSuccess) memset(*pointer, 0, bytes);
@@ -78,6 +91,8 @@ int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes) {
 void actscope_cuda_memory_info(int index, actscope_memory *memory) {
   int before;
   size_t free_bytes = 0, total = 0;
+  memory->device_held_bytes = __atomic_load_n(&held, __ATOMIC_RELAXED);
+  memory->device_held_peak_bytes = __atomic_load_n(&held_peak, __ATOMIC_RELAXED);
   if (actscope_cuda_enter(index, &before)) return;
   if (cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) {
     memory->device_total_bytes = total;
@@ -112,3 +127,38 @@ int actscope_cuda_event_query(void *event) {
   return e == cudaErrorNotReady ? -1 : (int)e;
 }
 int actscope_cuda_event_wait(void *event) { return (int)cudaEventSynchronize((cudaEvent_t)event); }
+
+int actscope_cuda_stream_create(struct CUstream_st **stream) {
+  return (int)cudaStreamCreateWithFlags((cudaStream_t *)stream, cudaStreamNonBlocking);
+}
+void actscope_cuda_stream_destroy(struct CUstream_st *stream) { cudaStreamDestroy((cudaStream_t)stream); }
+int actscope_cuda_record_begin(struct CUstream_st *stream) {
+  return (int)cudaStreamBeginCapture((cudaStream_t)stream, cudaStreamCaptureModeThreadLocal);
+}
+int actscope_cuda_record_end(struct CUstream_st *stream, void **graph) {
+  cudaGraph_t g = NULL;
+  cudaError_t e = cudaStreamEndCapture((cudaStream_t)stream, &g);
+  *graph = e == cudaSuccess ? (void *)g : NULL;
+  return (int)e;
+}
+void actscope_cuda_graph_destroy(void *graph) { cudaGraphDestroy((cudaGraph_t)graph); }
+int actscope_cuda_exec_set(void **exec, void *graph) {
+  cudaGraphExecUpdateResultInfo info;
+  memset(&info, 0, sizeof info);
+  if (*exec) {
+    cudaError_t e = cudaGraphExecUpdate((cudaGraphExec_t)*exec, (cudaGraph_t)graph, &info);
+    if (e == cudaSuccess) return 0;
+    if (e != cudaErrorGraphExecUpdateFailure) return (int)e;
+    cudaGetLastError();
+    cudaGraphExecDestroy((cudaGraphExec_t)*exec);
+    *exec = NULL;
+  }
+  cudaGraphExec_t made = NULL;
+  cudaError_t e = cudaGraphInstantiate(&made, (cudaGraph_t)graph, 0);
+  if (e == cudaSuccess) *exec = made;
+  return (int)e;
+}
+int actscope_cuda_exec_launch(void *exec, struct CUstream_st *stream) {
+  return (int)cudaGraphLaunch((cudaGraphExec_t)exec, (cudaStream_t)stream);
+}
+void actscope_cuda_exec_destroy(void *exec) { cudaGraphExecDestroy((cudaGraphExec_t)exec); }

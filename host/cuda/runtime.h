@@ -25,7 +25,7 @@ const char *actscope_cuda_no_device_text(int error);
 
 /* ---- Memory ---------------------------------------------------------------------------------------------------------- */
 int actscope_cuda_allocate(void **pointer, uint64_t bytes);
-void actscope_cuda_release(void *pointer);
+void actscope_cuda_release(void *pointer, uint64_t bytes); /* as many as were allocated: they are counted */
 int actscope_cuda_pinned_allocate(void **pointer, uint64_t bytes); /* host memory that the device can write, zeroed */
 void actscope_cuda_pinned_release(void *pointer);
 int actscope_cuda_zero(void *pointer, uint64_t bytes, struct CUstream_st *stream);
@@ -44,5 +44,17 @@ int actscope_cuda_event_record(void *event, struct CUstream_st *stream);
 /* 0 when all before the record has finished, -1 while it runs, else the error. */
 int actscope_cuda_event_query(void *event);
 int actscope_cuda_event_wait(void *event);
+
+/* ---- Graphs --------------------------------------------------------------------------------------------------------------- */
+int actscope_cuda_stream_create(struct CUstream_st **stream);
+void actscope_cuda_stream_destroy(struct CUstream_st *stream);
+/* Between these two, what this thread puts on the stream is recorded. *graph is NULL on an error. */
+int actscope_cuda_record_begin(struct CUstream_st *stream);
+int actscope_cuda_record_end(struct CUstream_st *stream, void **graph);
+void actscope_cuda_graph_destroy(void *graph);
+/* Makes *exec run this graph: updates it in place where that will do, else replaces it. */
+int actscope_cuda_exec_set(void **exec, void *graph);
+int actscope_cuda_exec_launch(void *exec, struct CUstream_st *stream);
+void actscope_cuda_exec_destroy(void *exec);
 
 #endif

@@ -106,6 +106,7 @@ TEST(finish_reports) {
   static cuda_profile_table profile;
   static cuda_layers layers;
   static cuda_finish_table finish;
+  static cuda_window_table window;
   Device<unsigned> counters(4096);
   counters.zero();
   for (actscope_dtype dtype : types)
@@ -140,19 +141,30 @@ TEST(finish_reports) {
   Device<cuda_report> reports(all.size());
   Device<cuda_report_header> header(1);
   Device<cuda_finish_words> state(1);
-  state.zero(), header.zero();
-  state.p->first_nonfinite = ~0ull;
-  finish.layers = 0, finish.last = 1, finish.first_layer = 100;
+  Device<cuda_clock> clocks(all.size());
+  Device<uint64_t> newest(all.size());
+  state.zero(), header.zero(), clocks.zero(), newest.zero();
+  state.p->alarm = ~0ull;
+  window.layers = 0, window.window = 1;
+  finish.layers = 0, finish.first_layer = 100, finish.history = 1, finish.stride = all.size();
   for (auto &w : all) {
     cuda_finish_layer &f = finish.layer[finish.layers];
-    f = {w->v.dtype, ACTSCOPE_CORRELATION_EXACT, statistics, ACTSCOPE_PAIRS_ALL, w->bits, w->v.elements, w->v.samples, w->v.features, 0,
-         w->state.p, w->histogram.p, w->sketch.p, nullptr, w->counts.p, w->pair_state.p, w->frobenius.p, nullptr, reports.p + finish.layers, nullptr};
-    ++finish.layers;
+    memset(&f, 0, sizeof f);
+    f.dtype = w->v.dtype, f.correlation = ACTSCOPE_CORRELATION_EXACT, f.statistics = statistics, f.functionals = ACTSCOPE_PAIRS_ALL;
+    f.sketch_bits = w->bits, f.wide = cuda_histogram_wide(w->v.elements);
+    f.elements = w->v.elements, f.samples = w->v.samples, f.features = w->v.features;
+    f.moments = w->state.p, f.histogram = w->histogram.p, f.sketch = w->sketch.p, f.features_out = w->counts.p;
+    f.pairs = w->pair_state.p, f.frobenius_square = w->frobenius.p;
+    f.clock = clocks.p + finish.layers, f.report = reports.p + finish.layers, f.newest = newest.p + finish.layers;
+    finish.index[finish.layers] = (uint32_t)finish.layers;
+    memset(&window.layer[window.layers], 0, sizeof window.layer[0]);
+    window.layer[window.layers++].clock = clocks.p + finish.layers++;
   }
   for (uint64_t step = 1; step <= 3; ++step) {
+    CHECK_LAUNCH(actscope_cuda_window_begin(&window, state.p, header.p, 0));
     CHECK_LAUNCH(actscope_cuda_finish(&finish, state.p, header.p, 0));
-    CHECK(header[0].sequence == step);
-    CHECK(header[0].first_nonfinite == (test_small ? ~0ull : 101));
+    CHECK(header[0].sequence == step && newest[0] == step && reports[0].sequence == step && reports[0].steps == 1);
+    CHECK(header[0].alarm == (test_small ? ~0ull : 1ull << 24 | 101));
   }
   for (size_t i = 0; i < all.size(); ++i) {
     all[i]->check(reports[i], statistics);

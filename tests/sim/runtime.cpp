@@ -68,6 +68,12 @@ static cudaError_t release(void *p) {
 }  // namespace simt
 using namespace simt;
 
+// A graph is what was recorded; an executable one may take over another of as many steps, as the real one takes over the
+// same nodes with other parameters.
+struct CUgraph_st { std::vector<std::function<cudaError_t()>> work; };
+struct CUgraphExec_st : CUgraph_st {};
+static cudaStream_t capture_of;  // the stream whose capture cudaStreamBeginCapture began
+
 extern "C" {
 cudaError_t cudaMalloc(void **p, size_t bytes) { return allocate(p, bytes, cudaMemoryTypeDevice); }
 cudaError_t cudaFree(void *p) { return release(p); }
@@ -131,32 +137,58 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *status)
   *status = runtime.capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return runtime.sticky;
 }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+  cudaError_t e = forbidden();
+  if (e == cudaSuccess) *stream = reinterpret_cast<cudaStream_t>(new char);
+  return e;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return delete reinterpret_cast<char *>(stream), cudaSuccess; }
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  cudaError_t e = entered();
+  if (e != cudaSuccess) return e;
+  if (stream == nullptr || runtime.capturing) return cudaErrorStreamCaptureUnsupported;
+  if (runtime.deferred) drain();  // what waits must not become part of the graph
+  return capture_of = stream, runtime.capturing = true, cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+  if (!runtime.capturing || stream != capture_of) return cudaErrorStreamCaptureUnsupported;
+  runtime.capturing = false;
+  auto work = captured();
+  *graph = nullptr;
+  cudaError_t e = entered();
+  if (e == cudaSuccess) *graph = new CUgraph_st{std::move(work)};
+  return e;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
+  cudaError_t e = forbidden();
+  if (e == cudaSuccess) (*exec = new CUgraphExec_st)->work = graph->work;
+  return e;
+}
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph, cudaGraphExecUpdateResultInfo *info) {
+  cudaError_t e = entered();
+  if (e != cudaSuccess) return e;
+  bool same = exec->work.size() == graph->work.size();
+  info->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+  if (!same) return cudaErrorGraphExecUpdateFailure;
+  return exec->work = graph->work, cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  auto work = exec->work;
+  return submit([work] {
+    for (auto &w : work) {
+      cudaError_t e = w();
+      if (e != cudaSuccess) return e;
+    }
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   cudaError_t e = forbidden();
   return e == cudaSuccess ? drain() : e;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return *stream = nullptr, cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaDeviceSynchronize(void) { return cudaStreamSynchronize(nullptr); }
-// A graph, recorded or instantiated, is a list of what was queued.
-using Work = std::vector<std::function<cudaError_t()>>;
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) { return runtime.capturing = true, cudaSuccess; }
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph) {
-  runtime.capturing = false;
-  return *graph = reinterpret_cast<cudaGraph_t>(new Work(captured())), cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long) {
-  return *exec = reinterpret_cast<cudaGraphExec_t>(new Work(*reinterpret_cast<Work *>(graph))), cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
-  for (auto work : *reinterpret_cast<Work *>(exec)) {
-    cudaError_t e = submit(work);
-    if (e != cudaSuccess) return e;
-  }
-  return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete reinterpret_cast<Work *>(graph), cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete reinterpret_cast<Work *>(exec), cudaSuccess; }
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t, cudaEvent_t) { return *milliseconds = 1, cudaSuccess; }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
   cudaError_t e = entered();
