@@ -1,7 +1,7 @@
 // gpu.cuh - what the kernels share: launching, block-wide helpers, and the few instructions that C++ has no name for.
 //
-// Contents   launch · dynamic shared memory · last block · sums · relaxed loads · asynchronous copies · matrix fragments
-//            and products · binary16 · logarithm
+// Contents   launch · dynamic shared memory · last block · relaxed loads · atomics on shared memory · integers · sums ·
+//            asynchronous copies · binary16 · matrix fragments and products · logarithm
 // The same source compiles for the GPU with nvcc and for the CPU with tests/sim (SIMT is defined there): every PTX
 // instruction stands here behind a small function with a plain twin, and nowhere else.
 #pragma once
@@ -98,25 +98,73 @@ __device__ __forceinline__ T load_relaxed(const T *p) {
 #endif
 }
 
-// Atomics on a word of shared memory where `go` holds, as predicated instructions: an `if` around an atomic costs three
-// more, for the compiler takes it for a branch that may diverge.
-__device__ __forceinline__ void shared_add_if(bool go, uint32_t *p, uint32_t v) {
+// Adds v to the word at `offset` bytes from `base`, which is the same for the whole block, in shared memory. For every
+// thread: round a predicated atomic on shared memory ptxas puts a branch, three instructions more. Threads with nothing to
+// add better add to a word of their own that nobody reads.
+__device__ __forceinline__ void shared_add(uint32_t *base, uint32_t offset, uint32_t v) {
 #ifdef SIMT
-  if (go) atomicAdd(p, v);
+  atomicAdd(base + offset / 4, v);
 #else
-  asm volatile("{.reg .pred go; setp.ne.u32 go, %2, 0; @go red.shared.add.u32 [%0], %1;}" ::"r"(
-                   (unsigned)__cvta_generic_to_shared(p)), "r"(v), "r"((unsigned)go) : "memory");
-#endif
-}
-__device__ __forceinline__ void shared_or_if(bool go, uint32_t *p, uint32_t v) {
-#ifdef SIMT
-  if (go) atomicOr(p, v);
-#else
-  asm volatile("{.reg .pred go; setp.ne.u32 go, %2, 0; @go red.shared.or.b32 [%0], %1;}" ::"r"(
-                   (unsigned)__cvta_generic_to_shared(p)), "r"(v), "r"((unsigned)go) : "memory");
+  asm volatile("red.shared.add.u32 [%0], %1;" ::"r"((unsigned)__cvta_generic_to_shared(base) + offset), "r"(v) : "memory");
 #endif
 }
 
+// ---- Integers ----------------------------------------------------------------------------------------------------------
+// What the compiler makes two instructions of, left to itself.
+__device__ __forceinline__ uint32_t choose_word(bool first, uint32_t a, uint32_t b) {  // first ? a : b
+#ifdef SIMT
+  return first ? a : b;
+#else
+  uint32_t r;
+  asm("{.reg .pred p; setp.ne.u32 p, %3, 0; selp.b32 %0, %1, %2, p;}" : "=r"(r) : "r"(a), "r"(b), "r"((unsigned)first));
+  return r;
+#endif
+}
+template <uint32_t kMask, uint32_t kSet>
+__device__ __forceinline__ uint32_t mask_and_set(uint32_t w) {  // (w & kMask) | kSet
+#ifdef SIMT
+  return (w & kMask) | kSet;
+#else
+  uint32_t r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(w), "r"(kMask), "r"(kSet));
+  return r;
+#endif
+}
+// The largest and the smallest of three: one instruction from sm_90 on, two before.
+__device__ __forceinline__ int largest(int a, int b, int c) {
+#ifdef SIMT
+  return max(max(a, b), c);
+#else
+  return __vimax3_s32(a, b, c);
+#endif
+}
+__device__ __forceinline__ uint32_t largest(uint32_t a, uint32_t b, uint32_t c) {
+#ifdef SIMT
+  return max(max(a, b), c);
+#else
+  return __vimax3_u32(a, b, c);
+#endif
+}
+__device__ __forceinline__ uint32_t smallest(uint32_t a, uint32_t b, uint32_t c) {
+#ifdef SIMT
+  return min(min(a, b), c);
+#else
+  return __vimin3_u32(a, b, c);
+#endif
+}
+// marks |= bit unless both (a ^ a >> 15) & mask and (b ^ b >> 15) & mask are something: two instructions beside the shifts,
+// and half a one to mark.
+__device__ __forceinline__ void mark_unless_both(uint32_t &marks, uint32_t bit, uint32_t a, uint32_t b, uint32_t mask) {
+#ifdef SIMT
+  if (((a ^ a >> 15) & mask) == 0 || ((b ^ b >> 15) & mask) == 0) marks |= bit;
+#else
+  asm("{.reg .pred p, q; setp.eq.u32 p, 0, 0; lop3.and.b32 _|q, %1, %2, %5, 0x28, p; lop3.and.b32 _|p, %3, %4, %5, 0x28, q;"
+      " @!p or.b32 %0, %0, %6;}"
+      : "+r"(marks) : "r"(a), "r"(a >> 15), "r"(b), "r"(b >> 15), "r"(mask), "r"(bit));
+#endif
+}
+
+// ---- Sums --------------------------------------------------------------------------------------------------------------
 // Sum over a warp in a fixed order; the same in every lane. All 32 lanes call it.
 template <class T>
 __device__ __forceinline__ T warp_sum(T v) {

@@ -13,11 +13,15 @@
 /* Shared counters are 16 bits wide, two to a word: all 65,536 of them take 128 KiB, which sm_80 (163 KiB), sm_90 and
  * sm_100 (227 KiB) have, one block each. Where there is less (sm_86, sm_89, sm_120: 99 KiB), a window of 32,768. */
 #define TUNE_PROFILE_WINDOW 32768
-/* Counters are emptied of their upper halves at least this often: 32,767 + 32,768 still fits 16 bits. Not a matter of
- * speed: a larger number miscounts. */
-#define TUNE_PROFILE_SWEEP 32768
+/* What reached 16,384 is taken out of the counters at least this often: 16,383 + 49,152 still fits 16 bits. Not a matter of
+ * speed: a larger number miscounts. A sweep reads all words; seldom is better, and less than 16,384 makes it longer. */
+#define TUNE_PROFILE_SWEEP 49152
+#define TUNE_PROFILE_NARROW_BATCH 12 /* loads of 16 bytes under way in the 16- and 8-bit kernels: 96 KiB, one sweep */
 /* The sketch stands in shared memory up to 2^14 words (64 KiB); wider ones are updated in the L2 cache. */
 #define TUNE_SKETCH_SHARED_BITS 14
+/* Mask of the ranks that every word must have before hashes are filtered by it: with the lowest four, one element in 16
+ * goes on, and a warp takes some 6 turns of 25 instructions for 32 elements, against 32 times 18 without. */
+#define TUNE_SKETCH_SPARSE 15
 
 /* ---- distinct.cu -------------------------------------------------------------------------------------------------------
  * Two blocks of 512 threads a multiprocessor, each thread with one access to a place of its own under way: 135,000 over

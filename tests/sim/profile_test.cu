@@ -8,6 +8,7 @@
 #include "tuning.h"
 
 namespace {
+using Patch = void (*)(uint32_t *bits, uint64_t n);  // changes a compact float32 tensor
 struct Layer {  // a tensor, its device states, and what they should be
   laid_out tensor;
   view v;
@@ -21,8 +22,9 @@ struct Layer {  // a tensor, its device states, and what they should be
     view_init(&v, &t.tensor, 0);
     return v;
   }
-  Layer(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, int bits, uint64_t seed = 1)
-      : tensor(make(kind, dtype, samples, features, layout, seed)), v(view_of(tensor)),
+  Layer(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, int bits, uint64_t seed = 1,
+        Patch patch = nullptr)
+      : tensor(make(kind, dtype, samples, features, layout, seed, patch)), v(view_of(tensor)),
         histogram(cuda_histogram_bytes(dtype, v.elements) / 4), sketch(size_t(1) << bits) {
     ref_matrix_load(&matrix, &tensor.tensor, 0);
     char text[160];
@@ -36,11 +38,12 @@ struct Layer {  // a tensor, its device states, and what they should be
     CHECK(guard_damage(&tensor.memory) == 0);
     ref_matrix_free(&matrix), data_free(&tensor);
   }
-  static laid_out make(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, uint64_t seed) {
+  static laid_out make(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, uint64_t seed, Patch patch) {
     laid_out t;
     std::vector<double> x(samples * features + 1);
     data_fill(kind, seed, dtype, x.data(), samples, features);
     data_lay_out(&t, x.data(), dtype, samples, features, layout);
+    if (patch) patch(static_cast<uint32_t *>(const_cast<void *>(t.tensor.data)), samples * features);
     return t;
   }
 
@@ -164,6 +167,51 @@ TEST(profile_full_counters) {  // 16-bit counters that overflow many times; sket
     layers.push_back(std::make_unique<Layer>(DATA_INTEGERS, dtype, n / 4, 1, LAYOUT_ROWS, bits));
     run(layers, kAll, bits);
   }
+}
+
+// Blocks see enough distinct values to filter hashes by the ranks that every word has, with all counters and with a window
+// of them. Signs, zeros of both signs, and the NaN patterns that stand in for zeros.
+TEST(profile_filtered_sketch) {
+  const Patch positive = [](uint32_t *bits, uint64_t n) { for (uint64_t i = 0; i < n; ++i) bits[i] &= 0x7FFFFFFFu; };
+  const Patch negative = [](uint32_t *bits, uint64_t n) { for (uint64_t i = 0; i < n; ++i) bits[i] |= 0x80000000u; };
+  const Patch zeros = [](uint32_t *bits, uint64_t n) {  // only where a block filters already: they enter in the end
+    for (uint64_t i = n * 55 / 100; i < n * 57 / 100; ++i) bits[i] = i % 2 ? 0x80000000u : 0;
+  };
+  const Patch nan = [](uint32_t *bits, uint64_t n) {
+    for (uint64_t i = 0; i < n; i += i < n / 2 ? 5001 : 17) bits[i] = 0xFF800000u + (uint32_t)(i % 67 << 16) + 1;
+  };
+  const int before = simt::options.shared_limit;
+  const uint64_t n = test_small ? 120000 : 210000;
+  for (int shared : {before, 99 << 10})
+    for (int bits : {4, 7}) {
+      simt::options.shared_limit = shared;
+      std::vector<std::unique_ptr<Layer>> layers;
+      for (Patch patch : {Patch(nullptr), positive, negative, zeros, nan}) {
+        if ((bits == 7 || shared != before) && patch != nullptr && patch != nan) continue;
+        layers.push_back(std::make_unique<Layer>(DATA_NORMAL, ACTSCOPE_FLOAT32, n, 1, LAYOUT_MISALIGNED, bits, uint64_t(bits), patch));
+      }
+      run(layers, kAll, bits);
+      simt::options.shared_limit = before;
+    }
+}
+
+TEST(profile_moments_and_filter) {  // without counters the zeros are counted one by one
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (data_kind kind : {DATA_RELU, DATA_SCALES})
+    layers.push_back(std::make_unique<Layer>(kind, ACTSCOPE_FLOAT32, test_small ? 1100 : 2000, 97, LAYOUT_ROWS, 4));
+  run(layers, ACTSCOPE_MOMENTS | ACTSCOPE_DISTINCT, 4);
+}
+
+TEST(profile_zeros_beyond_16_bits) {  // more zeros in one block than the counters of 32 lanes hold
+  if (test_small) return;
+  const int before = simt::options.multiprocessors;
+  simt::options.multiprocessors = 1;
+  for (actscope_dtype dtype : {ACTSCOPE_BFLOAT16, ACTSCOPE_FLOAT8_E4M3}) {
+    std::vector<std::unique_ptr<Layer>> layers;
+    layers.push_back(std::make_unique<Layer>(DATA_ZEROS_THEN, dtype, dtype == ACTSCOPE_BFLOAT16 ? 2500000 : 5000000, 1, LAYOUT_ROWS, 4));
+    run(layers, kAll, 4);
+  }
+  simt::options.multiprocessors = before;
 }
 
 TEST(profile_small_shared_memory) {  // a device whose shared memory holds only a window of the counters
