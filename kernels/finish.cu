@@ -163,8 +163,7 @@ __device__ GPU_NOINLINE void narrow_moments(const cuda_finish_layer &layer, stru
     const double d = v - mean, d2 = d * d, w = (double)c;
     central[0] += w * d, central[1] += w * d2, central[2] += w * d2 * d, central[3] += w * d2 * d2;
   });
-  __syncthreads();  // the sums above are read
-  block_sum<kThreads>(central, space.reals);
+  block_sum<kThreads>(central, space.reals);  // the sums before it were read before the barrier above
   if (m.n > 0) m.mean = mean + central[0] / (double)m.n;
   m.m2 = central[1], m.m3 = central[2], m.m4 = central[3];
 }

@@ -55,10 +55,10 @@ __host__ __device__ inline uint64_t slices_of(const cuda_layer &layer) {
 }
 
 // ---- Columns ---------------------------------------------------------------------------------------------------------
-// Merges the sample lanes of each feature of the block, in order; valid in the threads of the first sample lane.
+// Merges the sample lanes of each feature of the block, in order; valid in the threads of the first sample lane. A barrier
+// must lie between two calls.
 __device__ __forceinline__ struct column merge_lanes(struct column mine, double n, int feature, int sample, int features,
                                                      int samples, struct column *shared, double *counts) {
-  __syncthreads();
   shared[sample * features + feature] = mine, counts[sample * features + feature] = n;
   __syncthreads();
   if (sample == 0)
