@@ -11,6 +11,8 @@ from ._library import LogFunction, Options, enum_names, header, library
 # The sections of a report, and the bits that ask for them.
 STATISTICS = {member.name: header.constants["ACTSCOPE_" + member.name.upper()]
               for member in header.members["actscope_layer_report"] if member.type in header.members}
+# Parts of the profile, for those who measure often: the C API has them, the command line does not.
+PARTS = {name: header.constants["ACTSCOPE_" + name.upper()] for name in ("moments", "entropy", "quantiles")}
 METHODS = {"correlation": "actscope_correlation_method", "distinct": "actscope_distinct_method"}
 # What the structure takes as a number under the name it has on the command line.
 _OWN = ("device", "memory", "statistics", "precision", "log", "log_level", *METHODS)
@@ -51,9 +53,10 @@ def _choice(value: Any, choices: Sequence[str], name: str) -> int:
 def _statistics(value: Union[str, Iterable[str]]) -> int:
     mask = 0
     for word in words(value, "statistics"):
-        if word != "all" and word not in STATISTICS:
-            raise InvalidArgumentError(f"statistics knows {', '.join(STATISTICS)} and all, not {word!r}")
-        mask |= header.constants["ACTSCOPE_ALL"] if word == "all" else STATISTICS[word]
+        bits = header.constants["ACTSCOPE_ALL"] if word == "all" else STATISTICS.get(word) or PARTS.get(word)
+        if bits is None:
+            raise InvalidArgumentError(f"statistics knows {', '.join([*STATISTICS, *PARTS])} and all, not {word!r}")
+        mask |= bits
     return mask
 
 

@@ -5,6 +5,7 @@ import ctypes
 import math
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from . import _options
 from ._arrays import DTYPE_NAMES
 from ._library import Bottleneck, DeviceInfo, LayerReport, Memory, NetworkScores, check, enum_names, header, library
 from ._options import STATISTICS
@@ -12,7 +13,7 @@ from ._options import STATISTICS
 _QUANTILES = [f"{v:.15g}" for v in header.arrays["actscope_quantile_levels"].in_dll(library, "actscope_quantile_levels")]
 _THRESHOLDS = [f"{v:.15g}" for v in header.arrays["actscope_pair_thresholds"].in_dll(library, "actscope_pair_thresholds")]
 _KEYS = {"quantiles": _QUANTILES, "above": _THRESHOLDS}
-_ALL_PAIRS = header.constants["ACTSCOPE_PAIRS_ALL"]
+_PROFILE = header.constants["ACTSCOPE_PROFILE"]
 _GRAM = header.constants["ACTSCOPE_CORRELATION_GRAM"]
 
 
@@ -70,6 +71,11 @@ def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int], r
         if report.statistics & bits:
             structure = getattr(report, section)
             result[section] = {field: read(structure) for field, read in fields}
+    if "profile" in result and report.statistics & _PROFILE != _PROFILE:
+        part = result["profile"]
+        for field in part:  # what was not asked for is None as a whole
+            if not report.statistics & _options.PARTS.get(field, _options.PARTS["moments"]):
+                part[field] = None
     if "correlation" in result and report.correlation.method == _GRAM:
         result["correlation"]["histogram"] = None  # it looked at no pair
     return result

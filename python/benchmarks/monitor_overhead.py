@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What a Monitor costs a training loop: two equal models trained in turn, step by step, one with a monitor and one without.
 
-    python python/benchmarks/monitor_overhead.py [--statistics profile,distinct,health] [--every 10] [--steps 300] [--batch 64]
+    python python/benchmarks/monitor_overhead.py [--statistics profile,distinct,health] [--every 10] [--steps 90] [--batch 64]
 
-Prints medians of the plain steps, of the monitored model's steps that are not measured and of those that are, in wall time
-and in processor time (which other programs on the machine disturb less), and what they make at every k-th step:
+Every third step is measured, so that there are enough of both kinds. Prints medians of the plain steps, of the monitored model's steps that are not measured and of those that are, in wall time
+and in processor time (which other programs on the machine disturb less), and what they make when every k-th step is measured:
 
     ((every - 1) * skipped + measured) / (every * plain) - 1
+
+The last columns are the processor time inside the monitor's own functions, on skipped and on measured steps, and its share at
+every k-th step: no difference of two large numbers, so the steadiest figure on a machine that does other things.
 
 Each line is one set of statistics; --twice also trains the second model without a monitor, which shows the noise.
 """
@@ -52,38 +55,75 @@ class Training:
         return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def compare(wanted, every, steps, batch, sinks, monitored=True):
+MEASURED = 3  # every third step
+
+
+class Clock:
+    """Adds up the processor time inside some methods of a monitor, nested calls once."""
+
+    def __init__(self, monitor, names=("_on_pass", "_on_output", "_on_gradient", "step")):
+        self.spent, self.depth = 0.0, 0
+        for name in names:
+            setattr(monitor, name, self.timed(getattr(monitor, name)))
+
+    def timed(self, function):
+        def call(*arguments):
+            self.depth += 1
+            began = time.process_time()
+            try:
+                return function(*arguments)
+            finally:
+                self.depth -= 1
+                if self.depth == 0:
+                    self.spent += time.process_time() - began
+        return call
+
+
+def compare(wanted, layers, steps, batch, sinks, monitored=True):
     plain, watched = Training(batch), Training(batch)
-    monitor = actscope.torch.Monitor(watched.model, every=every, statistics=wanted, sinks=sinks) if monitored else None
+    monitor, clock = None, None
+    if monitored:
+        monitor = actscope.torch.Monitor(watched.model, every=MEASURED, layers=layers, statistics=wanted, sinks=sinks)
+        clock = Clock(monitor)
+        monitor._root_handle.remove()
+        monitor._root_handle = watched.model.register_forward_pre_hook(monitor._on_pass)  # the timed one
     times = {"plain": [], "skipped": [], "measured": []}
+    inside = {"skipped": [], "measured": []}
     for i in range(steps):
-        kind = "measured" if i % every == 0 else "skipped"
+        kind = "measured" if i % MEASURED == 0 else "skipped"
         pair = [("plain", plain, None), (kind, watched, monitor)]
         for name, training, m in pair if i % 2 else pair[::-1]:  # neither is always the first
+            if clock:
+                clock.spent = 0.0
             took = training.step(m)
-            if i >= 2 * every:
+            if i >= 2 * MEASURED:
                 times[name].append(took)
-    layers = 0
+                if m is not None:
+                    inside[name].append(clock.spent)
+    count = 0
     if monitor is not None:
-        layers = len(monitor.last["layers"])
+        count = len(monitor.last["layers"])
         monitor.close()
-    return {name: tuple(statistics.median(t[k] for t in list) for k in (0, 1)) for name, list in times.items()}, layers
+    medians = {name: tuple(statistics.median(t[k] for t in list) for k in (0, 1)) for name, list in times.items()}
+    return medians, {name: statistics.median(list) if list else 0.0 for name, list in inside.items()}, count
 
 
-def line(name, medians, every, layers):
+def line(name, result, every):
+    medians, inside, layers = result
     out = f"{name:<28} {layers:6d}"
     for k in (0, 1):
         plain, skipped, measured = (medians[kind][k] for kind in ("plain", "skipped", "measured"))
-        cost = ((every - 1) * skipped + measured) / (every * plain) - 1
-        out += f"   {1e3 * plain:7.2f} {1e3 * skipped:7.2f} {1e3 * measured:8.2f} {100 * cost:+6.2f} %"
-    print(out, flush=True)
+        out += f"   {1e3 * plain:7.2f} {1e3 * skipped:7.2f} {1e3 * measured:8.2f} {100 * (((every - 1) * skipped + measured) / (every * plain) - 1):+6.2f} %"
+    own = ((every - 1) * inside["skipped"] + inside["measured"]) / (every * medians["plain"][1])
+    print(out + f"   {1e6 * inside['skipped']:6.0f} {1e6 * inside['measured']:8.0f} {100 * own:6.2f} %", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--statistics", action="append", help="repeatable; several by default")
+    parser.add_argument("--layers", action="append", help="patterns, as in Monitor(layers=...); all leaves by default")
     parser.add_argument("--every", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--sink", action="append", default=[], help="a path, as in Monitor(sinks=...)")
@@ -91,13 +131,13 @@ def main():
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     print(f"# actscope {actscope.__version__}, PyTorch {torch.__version__}, {actscope.devices()[0]['name']}, "
-          f"{a.threads} threads, {platform.system()} {platform.machine()}; every {a.every}th of {a.steps} steps, batch {a.batch}")
-    print(f"# {'':<26} {'layers':>6}   {'wall ms: plain  skipped measured   cost':<34}   {'processor ms: plain  skipped measured   cost'}")
+          f"{a.threads} threads, {platform.system()} {platform.machine()}; batch {a.batch}, {a.steps} steps; cost at every {a.every}th step")
+    print(f"# {'':<26} {'layers':>6}   {'wall ms: plain skipped measured cost':<35}   {'processor ms: plain skipped measured cost':<35}"
+          "   inside, us: skipped measured cost")
     if a.twice:
-        line("(no monitor: the noise)", *[compare("profile", a.every, a.steps, a.batch, [], False)[0], a.every, 0])
-    for wanted in a.statistics or ["profile", "profile,distinct,health", "all"]:
-        medians, layers = compare(wanted, a.every, a.steps, a.batch, a.sink)
-        line(wanted, medians, a.every, layers)
+        line("(no monitor: the noise)", compare("profile", a.layers, a.steps, a.batch, [], False), a.every)
+    for wanted in a.statistics or ["moments", "profile", "profile,distinct,health", "all"]:
+        line(wanted, compare(wanted, a.layers, a.steps, a.batch, a.sink), a.every)
 
 
 if __name__ == "__main__":

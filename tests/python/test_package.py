@@ -201,6 +201,13 @@ class TestReport(unittest.TestCase):
         report = actscope.report(activations(64, 40))
         self.assertGreaterEqual(actscope.memory_usage()["held_peak_bytes"], report["memory"]["workspace_bytes"])
 
+    def test_parts_of_the_profile(self):
+        x = activations(64, 40)
+        whole = actscope.report(x, statistics="profile")["layers"][0]["profile"]
+        moments, rest = (actscope.report(x, statistics=s)["layers"][0]["profile"] for s in ("moments", ["entropy", "quantiles"]))
+        self.assertEqual({k: v for k, v in moments.items() if v is not None}, {k: v for k, v in whole.items() if k not in ("entropy", "quantiles")})
+        self.assertEqual({k: v for k, v in rest.items() if v is not None}, {k: whole[k] for k in ("entropy", "quantiles")})
+
     def test_names(self):
         x = activations(8, 4)
         self.assertEqual([layer["name"] for layer in actscope.report([x, x])["layers"]], ["layer 0", "layer 1"])

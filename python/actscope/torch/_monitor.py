@@ -57,8 +57,8 @@ class Monitor:
     every       measure steps start, start + every, ... before stop (None: to the end)
     layers      names of modules, one pattern or several; None: every module that has no modules inside
     exclude     names to leave out, likewise
-    statistics  as in actscope.report; "profile,distinct,health" costs one read of the tensor and suits every step,
-                "all" adds correlation and rank
+    statistics  as in actscope.report, or parts of the profile: moments, entropy, quantiles. What each costs in a training
+                loop is in docs/pytorch.md
     gradients   also the gradient of the loss with respect to each output
     accumulate  forward passes that make one step, for gradient accumulation: their micro-batches are measured together
     features    "flatten": all axes but the first; "channels": axis 1; "last": the last axis, for transformers
@@ -90,8 +90,8 @@ class Monitor:
             raise InvalidArgumentError(f"features wants flatten, channels or last, not {features!r}")
         options = {**options, "statistics": statistics}
         measured = _options.words(statistics, "statistics")
-        if on_alarm is not None and not {"profile", "health", "all"} & set(measured):
-            raise InvalidArgumentError("on_alarm needs profile or health among the statistics")
+        if on_alarm is not None and set(measured) <= {"distinct", "rank", "correlation", "similarity", "entropy", "quantiles"}:
+            raise InvalidArgumentError("on_alarm needs profile, moments or health among the statistics")
         unknown = [name for name in options if name not in _options.NAMES or name in ("channels", "device", "window")]
         if unknown:
             raise TypeError(f"Monitor has no option {unknown[0]!r}")
