@@ -11,7 +11,7 @@ import ctypes
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-SCALARS = {
+SCALARS: Dict[str, Any] = {
     "char": ctypes.c_char, "int": ctypes.c_int, "int32_t": ctypes.c_int32, "uint32_t": ctypes.c_uint32,
     "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64, "size_t": ctypes.c_size_t, "double": ctypes.c_double,
     "float": ctypes.c_float, "uint8_t": ctypes.c_uint8, "uint16_t": ctypes.c_uint16,
@@ -113,7 +113,7 @@ class Header:
         """The ctypes type; pointers to what is opaque here, and to void, are plain addresses."""
         if member.type == "char" and member.pointers == 1 and member.length is None:
             return ctypes.c_char_p
-        known = SCALARS.get(member.type) or self.structs.get(member.type) or self.callbacks.get(member.type)
+        known: Any = SCALARS.get(member.type) or self.structs.get(member.type) or self.callbacks.get(member.type)
         if member.type in self.enums:
             known = ctypes.c_int
         if known is None:

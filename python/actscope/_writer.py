@@ -31,7 +31,13 @@ class Writer:
                 sink.close()
             raise
         reference = weakref.ref(self)
-        self._at_exit = lambda: (lambda writer: writer and writer.close())(reference())
+
+        def at_exit() -> None:
+            writer = reference()
+            if writer is not None:
+                writer.close()
+
+        self._at_exit = at_exit
         atexit.register(self._at_exit)
 
     def put(self, make: Callable[[], Any]) -> bool:

@@ -283,7 +283,7 @@ class Monitor:
 
     def _on_traced(self, place: int, module: Any, inputs: Any, output: Any) -> Any:
         """The hook of a compiled model. It also runs as it is, where a part was left uncompiled."""
-        if not self._recording:
+        if not self._recording or self._number is None:
             return None
         if not _compiled.is_compiling():
             self._on_output(self._modules[place][0], module, inputs, output)

@@ -55,7 +55,7 @@ class Probe:
 
     def enqueue(self, address: int, strides: Sequence[int], stream: int) -> None:
         self.tensor.data = address or None
-        self._strides[:len(strides)] = strides
+        self._strides[:len(strides)] = list(strides)
         check(library.actscope_plan_enqueue_layer(self.handle, 0, ctypes.byref(self.tensor), stream))
 
     def finished(self) -> bool:
