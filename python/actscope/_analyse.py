@@ -29,7 +29,8 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
     a list), correlation, pairs, seed, precision, distinct, sketch_bits, threads, channels (bool), layers (a pattern or
     several), large_tensor; `log` is called with a level and a line. `compat` is for files alone.
 
-    Layers of arrays have no file: their `source` is None. Names that are not given are "layer 0", "layer 1", ...
+    Layers of arrays have no file: their `source` is None, and all of them are one network. An array named "X.gradient" or
+    "X.weight" belongs to the layer X. Names that are not given are "layer 0", "layer 1", ...
 
     Raises TypeError for what is no array, InvalidArgumentError, BudgetTooSmallError, NoDeviceError, DeviceError,
     OutOfMemoryError and UnsupportedError with the library's text, and InputError for files that cannot be read; its
