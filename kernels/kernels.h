@@ -114,6 +114,10 @@ int actscope_cuda_distinct(const struct cuda_distinct_table *table, struct CUstr
 struct cuda_features { /* of a layer: what select found */
   uint64_t valid, constant, nonfinite, dead;
 };
+struct cuda_similarity { /* of a layer: |sum of unit samples|^2, and the samples that took part and that are zero */
+  double square;
+  uint64_t used, zero;
+};
 struct cuda_layer {
   const void *data;
   uint64_t samples, features;
@@ -147,6 +151,9 @@ struct cuda_layer {
   double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
   /* eigen: of gram, else of feature_gram */
   double *effective_rank;                /* NaN where no feature is valid; NULL: not wanted */
+  /* similarity */
+  double *unit;                          /* samples: 1/norm; 0 for a zero sample, -1 for one that is not finite */
+  struct cuda_similarity *similarity;
   /* set at each launch */
   uint32_t first_block, first_counter;
   uint64_t first_partial;
@@ -234,6 +241,11 @@ int actscope_cuda_window_begin(const struct cuda_window_table *table, struct cud
                                const struct cuda_report_header *header, struct CUstream_st *stream);
 /* After the step's stages and before finish: the arrays of the window. */
 int actscope_cuda_window_merge(const struct cuda_window_table *table, struct CUstream_st *stream);
+
+/* ---- similarity.cu: |sum of the samples divided by their norms|^2 of all layers, into layer.similarity. The plan does not
+ * launch it yet: a report from a GPU has no mean cosine ------------------------------------------------------------------ */
+void actscope_cuda_similarity_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
+int actscope_cuda_similarity(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
 
 /* ---- finish.cu: states to reports -------------------------------------------------------------------------------------- */
 struct cuda_report { /* in the host's pinned memory; sections not asked for are 0 */
