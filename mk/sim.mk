@@ -12,6 +12,9 @@ SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict
 SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
              -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
 SIM_SEEDS := 0 1 7
+# cuRAND's own Philox, whose header has a path for the host, where the toolkit is installed.
+SIM_CURAND := $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/include/curand_philox4x32_x.h))
+$(foreach v,plain asan tsan,$(B)/sim/$(v)/tests/sim/random_test.cu.o): SIM_BASE += -DSIM_CURAND=$(if $(SIM_CURAND),1 -idirafter $(CUDA_HOME)/include,0)
 # The oracle and the core's C functions, as the unit tests have them.
 SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
 

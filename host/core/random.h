@@ -7,7 +7,21 @@
 
 #include "core/distinct.h"
 
+/* In kernels the rounds are cuRAND's, where the toolkit at hand has it: the same words, as tests/sim/random_test.cu shows. */
+#if defined(__CUDACC__) && defined(__has_include)
+#if __has_include(<curand_philox4x32_x.h>)
+#include <curand_philox4x32_x.h>
+#define RANDOM_CURAND 1
+#endif
+#endif
+
 ACTSCOPE_FN void random_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+#if defined(RANDOM_CURAND) && defined(__CUDA_ARCH__)
+  const uint4 c = {counter[0], counter[1], counter[2], counter[3]};
+  const uint2 k = {key[0], key[1]};
+  const uint4 words = curand_Philox4x32_10(c, k);
+  out[0] = words.x, out[1] = words.y, out[2] = words.z, out[3] = words.w;
+#else
   uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
   for (int round = 0; round < 10; ++round) {
     uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
@@ -20,6 +34,7 @@ ACTSCOPE_FN void random_philox(const uint32_t counter[4], const uint32_t key[2],
     k1 += 0xBB67AE85u;
   }
   out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+#endif
 }
 
 #define RANDOM_ROUNDS 8
