@@ -63,11 +63,13 @@ void *gpu_allocate(struct gpu *g, uint64_t bytes) {
 void gpu_release(void *pointer) {
   if (pointer) cudaFree(pointer);
 }
+/* The three below run on the default stream, which ours does not wait for: they have ended when they return. */
+static int ended(cudaError_t e) { return (int)(e == cudaSuccess ? cudaDeviceSynchronize() : e); }
 int gpu_upload(void *device, const void *host, uint64_t bytes) {
-  return (int)cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
+  return ended(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
 }
-int gpu_poison(void *device, uint64_t bytes) { return (int)cudaMemset(device, 0xFF, bytes); }
-int gpu_copy(void *to, const void *from, uint64_t bytes) { return (int)cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToDevice); }
+int gpu_poison(void *device, uint64_t bytes) { return ended(cudaMemset(device, 0xFF, bytes)); }
+int gpu_copy(void *to, const void *from, uint64_t bytes) { return ended(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToDevice)); }
 int gpu_wait(struct gpu *g) { return (int)cudaStreamSynchronize(g->stream); }
 
 double gpu_time(struct gpu *g, gpu_work work, void *user, int batch, int cold) {
