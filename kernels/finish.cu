@@ -13,6 +13,7 @@
 //            here add the same terms in another order; quantiles and counts are integers and come out the same.
 #include <stddef.h>
 
+#include "core/similarity.h"
 #include "gpu.cuh"
 #include "kernels.h"
 
@@ -257,6 +258,15 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
 }
 
 // ---- The kernel --------------------------------------------------------------------------------------------------------
+__device__ GPU_NOINLINE void finish_similarity(const cuda_finish_layer &layer, struct cuda_report &r) {
+  struct cuda_window_state *w = layer.kept;
+  similarity_finish(layer.similarity->square, layer.similarity->used, layer.similarity->zero, layer.samples, &r.similarity);
+  if (!w) return;
+  r.similarity.mean_cosine = window_mean(w->cosine_sum, w->cosine_steps, r.similarity.mean_cosine);
+  r.similarity.zero_samples = w->zero_samples += r.similarity.zero_samples;
+  r.similarity.nonfinite_samples = w->nonfinite_samples += r.similarity.nonfinite_samples;
+}
+
 __global__ void __launch_bounds__(kThreads, 1)
 finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_words *words, struct cuda_report_header *header) {
   __shared__ Space space;
@@ -306,6 +316,7 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_wo
   }
   if (tid == 0) {
     if (layer.features_out) finish_features(layer, r);
+    if (layer.similarity) finish_similarity(layer, r);
     if (r.nonfinite) atomicMin(&words->alarm, sequence << 24 | (unsigned long long)(t.first_layer + t.index[blockIdx.x]));
     r.steps = steps;
   }

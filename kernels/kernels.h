@@ -242,8 +242,7 @@ int actscope_cuda_window_begin(const struct cuda_window_table *table, struct cud
 /* After the step's stages and before finish: the arrays of the window. */
 int actscope_cuda_window_merge(const struct cuda_window_table *table, struct CUstream_st *stream);
 
-/* ---- similarity.cu: |sum of the samples divided by their norms|^2 of all layers, into layer.similarity. The plan does not
- * launch it yet: a report from a GPU has no mean cosine ------------------------------------------------------------------ */
+/* ---- similarity.cu: |sum of the samples divided by their norms|^2 of all layers, into layer.similarity --------------- */
 void actscope_cuda_similarity_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
 int actscope_cuda_similarity(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
 
@@ -274,6 +273,7 @@ struct cuda_finish_layer {
   const double *frobenius_square, *effective_rank; /* NULL where not computed */
   const struct pairs *all_pairs;        /* beside a sample: every pair, for the norm; NULL where not computed */
   const struct cuda_clock *clock;
+  const struct cuda_similarity *similarity; /* NULL where not computed */
   struct cuda_window_state *kept;       /* NULL: reports of one step */
   struct cuda_report *report;           /* of `history` reports: sequence s goes to report[s % history * stride] */
   uint64_t *newest;                     /* in pinned memory: sequence of the newest one */

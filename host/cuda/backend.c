@@ -7,7 +7,7 @@
  * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
- *            profile and distinct once a dtype; columns, select, standardise, correlation, Gram, eigenvalues; then finish,
+ *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation, Gram, eigenvalues; then finish,
  *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
  * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
  *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
@@ -80,10 +80,26 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   return s;
 }
 
+/* Widens scratch memory and counters to what the similarity of a layer takes in either order of its axes. */
+static void similarity_scratch(const actscope_options *o, const struct plan_layer *l, uint64_t *scratch, uint64_t *counters) {
+  for (int adjacent = 0; adjacent < 2; ++adjacent) {
+    struct cuda_layers t;
+    struct view v;
+    uint64_t bytes, words;
+    const actscope_tensor tensor = {NULL, l->dtype, l->ndim, l->shape, NULL};
+    view_init(&v, &tensor, o->channels);
+    actscope_cuda_layers_begin(&t);
+    actscope_cuda_layers_add(&t, &v)->features_adjacent = adjacent;
+    actscope_cuda_similarity_scratch(&t, &bytes, &words);
+    if (up(bytes) > *scratch) *scratch = up(bytes);
+    if (words > *counters) *counters = words;
+  }
+}
+
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
   uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct;        /* start zeroed */
-  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank; /* start as they are */
+  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };
@@ -143,8 +159,13 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     }
     a.scratch = up(a.scratch);
   }
+  if (o->statistics & ACTSCOPE_SIMILARITY) {
+    a.unit = up(l->samples * sizeof(double)), a.similarity = up(sizeof(struct cuda_similarity));
+    similarity_scratch(o, l, &a.scratch, &a.counters);
+  }
   a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct;
-  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank;
+  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
+            a.unit + a.similarity;
   return a;
 }
 
@@ -501,7 +522,8 @@ struct pointers {
   struct column *columns;
   uint16_t *high, *low;
   float *weight, *parts, *gram;
-  double *norm, *rank;
+  double *norm, *rank, *unit;
+  struct cuda_similarity *similarity;
 };
 static void *take(char **at, uint64_t bytes) {
   char *here = *at;
@@ -519,6 +541,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
   p.parts = take(&at, a.parts);
   p.gram = take(&at, a.gram), p.norm = take(&at, a.norm), p.rank = take(&at, a.rank);
+  p.unit = take(&at, a.unit), p.similarity = take(&at, a.similarity);
   return p;
 }
 
@@ -711,6 +734,28 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
   return error ? launch_failed(j, error, first, last, "eigenvalues") : ACTSCOPE_OK;
 }
 
+/* Similarity of samples, of layers first .. last: a launch for each full table. */
+static actscope_status run_similarity(const struct job *j, const struct wave *w, size_t first, size_t last) {
+  struct cuda_layers *t = &j->state->features;
+  int error = 0;
+  actscope_cuda_layers_begin(t);
+  for (size_t i = first; i <= last && !error; ++i) {
+    struct view v;
+    if (!active(j, i) || !j->state->places[i].areas.similarity) continue;
+    view_init(&v, &j->tensors[i - j->first], j->plan->layers[i].options.channels);
+    struct cuda_layer *f = actscope_cuda_layers_add(t, &v);
+    if (!f) {
+      error = actscope_cuda_similarity(t, scratch(j, w), counters(j), j->stream);
+      actscope_cuda_layers_begin(t);
+      f = actscope_cuda_layers_add(t, &v);
+    }
+    const struct pointers p = pointers_of(j, i);
+    f->unit = p.unit, f->similarity = p.similarity;
+  }
+  if (!error) error = actscope_cuda_similarity(t, scratch(j, w), counters(j), j->stream);
+  return error ? launch_failed(j, error, first, last, "similarity") : ACTSCOPE_OK;
+}
+
 /* The stages that look at features, of layers first .. last. */
 static actscope_status run_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
   struct cuda_layers *t = &j->state->features;
@@ -794,7 +839,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->functionals = o->pair_functionals;
     f->pairs_wanted = o->pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
-    f->effective_rank = p.rank;
+    f->effective_rank = p.rank, f->similarity = p.similarity;
     f->report = &s->reports[i], f->newest = &s->newest[i];
   }
   const int error = actscope_cuda_finish(t, s->words, s->header, j->stream);
@@ -818,6 +863,7 @@ static actscope_status run_part(const struct job *j, const struct wave *w, size_
   actscope_status status = error ? launch_failed(j, error, first, last, "the step's begin") : ACTSCOPE_OK;
   if (!status) status = run_profile(j, w, first, last);
   if (!status) status = run_distinct(j, w, first, last);
+  if (!status) status = run_similarity(j, w, first, last);
   if (!status) status = run_features(j, w, first, last);
   if (!status && j->plan->options.window != 1) {
     error = actscope_cuda_window_merge(&s->window, j->stream);
@@ -1060,7 +1106,7 @@ static void report_from(actscope_plan *p, size_t layer, const struct cuda_report
     l->report.rank.effective_rank = from->rank.effective_rank;
     if (valid > 0 && l->report.rank.effective_rank != l->report.rank.effective_rank) l->report.warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
   }
-  if (o->statistics & ACTSCOPE_SIMILARITY) l->report.similarity.mean_cosine = core_nan(); /* has no kernel yet */
+  if (o->statistics & ACTSCOPE_SIMILARITY) l->report.similarity = from->similarity;
   *r = l->report;
 }
 

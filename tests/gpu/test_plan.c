@@ -156,6 +156,7 @@ static void compare_reports(const char *name, const actscope_layer_report *got, 
     compare_bytes(&c, "health", &got->health, &want->health, sizeof got->health);
     if (want->statistics & ACTSCOPE_CORRELATION) compare_pairs(&c, &got->correlation, &want->correlation, want->samples);
     if (want->statistics & ACTSCOPE_RANK) compare_rank(&c, &got->rank, &want->rank);
+    if (want->statistics & ACTSCOPE_SIMILARITY) compare_similarity(&c, &got->similarity, &want->similarity);
   } else {
     compare_bytes(&c, "profile", &got->profile, &want->profile, sizeof got->profile);
     compare_bytes(&c, "distinct", &got->distinct, &want->distinct, sizeof got->distinct);
@@ -284,6 +285,8 @@ static void test_feature_parts(void) { /* each part alone, each method */
   o.statistics = ACTSCOPE_HEALTH;
   features_with(o, n, 0);
   o.statistics = ACTSCOPE_RANK;
+  features_with(o, n, 0);
+  o.statistics = ACTSCOPE_SIMILARITY;
   features_with(o, n, 0);
   o.statistics = ACTSCOPE_CORRELATION;
   o.correlation = ACTSCOPE_CORRELATION_GRAM;
