@@ -5,9 +5,12 @@
 enum { STEPS = 3 };
 static struct network *step_of(int step) {
   struct network *n = network_new();
-  for (int i = 0; i < (small ? 12 : 40); ++i)
-    network_add(n, (enum data_kind)((i + 5 * step) % DATA_KINDS), types[i % 6], (uint64_t)(5 + i % 25), (uint64_t)(1 + i * 7 % 41),
+  for (int i = 0; i < (small ? 12 : 40); ++i) {
+    enum data_kind kind = (enum data_kind)((i + 5 * step) % DATA_KINDS);
+    if (kind == DATA_OFFSET) kind = DATA_NORMAL; /* two or three values in 16 bits: many r lie on a bin's limit exactly */
+    network_add(n, kind, types[i % 6], (uint64_t)(5 + i % 25), (uint64_t)(1 + i * 7 % 41),
                 (enum data_layout)(i / 3 % LAYOUTS));
+  }
   return n;
 }
 /* Strides are free, but shapes are not: layouts give the same shape for the same sizes. */

@@ -233,9 +233,11 @@ void ref_similarity(const struct ref_matrix *m, actscope_similarity *out) {
       if (isfinite(x)) norm[i] += (long double)x * x; else finite = 0;
     }
     norm[i] = sqrtl(norm[i]);
+    /* float64 alone has norms whose squares a double does not hold: documented to have no direction */
+    if (m->dtype == ACTSCOPE_FLOAT64 && norm[i] > 1.3e154L) finite = 0;
     if (!finite) ++out->nonfinite_samples;
-    else if (norm[i] == 0) ++out->zero_samples;
-    if (!finite) norm[i] = 0;
+    else if (norm[i] < 1e-145L) ++out->zero_samples;
+    if (!finite || norm[i] < 1e-145L) norm[i] = 0;
   }
   for (uint64_t i = 0; i < m->samples; ++i)
     for (uint64_t j = i + 1; j < m->samples; ++j) {
