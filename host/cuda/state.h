@@ -1,0 +1,137 @@
+/* state.h - what the files of the CUDA backend share: how a layer is taken, where everything of it lies, and an enqueue under
+ * way. layout.c decides it, launch.c launches by it, backend.c runs it.
+ *
+ * Workspace  One arena. Layers are taken in waves: as many at a time as the arena holds, in the plan's order. A wave's part
+ *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Sets of distinct
+ *            values lie where the last two do, and are done with before those are needed. Offsets are decided when the
+ *            plan is made, so a wave is the same launches every time and can be captured in a graph.
+ * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
+ *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
+ * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
+ *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation, Gram, eigenvalues; then finish,
+ *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
+ * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
+ *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
+ *            layers lies at the start of the workspace; the arena is the rest.
+ * Graph      With options.graph an enqueue of all layers is recorded once on a stream of the plan's own and launched as one
+ *            graph; where tensors have moved, it is recorded anew and the graph updated in place.
+ * Results    Each layer has a ring of reports in pinned memory. The host looks at sequence numbers and never waits, unless
+ *            asked to.
+ * Host data  Tensors in host memory are copied to a buffer of the plan's first, layer by layer. That alone may allocate
+ *            after the first enqueue, and cannot be captured. */
+#ifndef ACTSCOPE_CUDA_STATE_H
+#define ACTSCOPE_CUDA_STATE_H
+
+#include "kernels.h"
+#include "plan.h"
+
+enum { WAVE_LAYERS = CUDA_LAYERS };
+
+/* Sizes and offsets are multiples of the workspace's alignment. */
+static inline uint64_t up(uint64_t bytes) { return (bytes + PLAN_ALIGNMENT - 1) / PLAN_ALIGNMENT * PLAN_ALIGNMENT; }
+
+/* How a layer's features are taken, which the plan chooses by the memory there is: `rows` of them at a time. */
+struct way {
+  uint64_t rows, strips; /* rows: all, or a multiple of CUDA_STRIP */
+  int eigenvalues;       /* wanted ones are found */
+};
+
+/* What is done for a layer beyond the profile. */
+struct stages {
+  int features, pairs, all_pairs, gram, sample_side, eigenvalues; /* all_pairs: beside sampled ones, for the norm */
+  uint64_t side; /* of the matrix whose eigenvalues are wanted: samples, or features where they are fewer */
+};
+
+/* Bytes of a layer's areas; 0 where one is not there. */
+struct areas {
+  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct;        /* start zeroed */
+  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
+  uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
+  uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
+};
+
+/* What a layer's window keeps, in bytes; all 0 where reports are of one step. */
+struct kept { uint64_t state, counts, words, columns, all; };
+
+struct place { /* of a layer, as far as the plan decides it */
+  struct way way;
+  struct areas areas;
+  struct stages stages;
+  size_t wave;
+  uint64_t zeroed, plain, set; /* offsets in the arena */
+  uint64_t sequence;   /* of the report that l->report shows; 0: none yet */
+};
+struct moved { /* a tensor as the graph was recorded with */
+  const void *data;
+  int compact;
+  int64_t strides[ACTSCOPE_MAX_DIMS];
+};
+struct wave {
+  size_t first, count; /* layers */
+  uint64_t zeroed, scratch; /* bytes from the arena's start; where its scratch begins */
+};
+struct group { size_t first, last; }; /* the layers of one finish launch */
+
+struct cuda_state {
+  struct place *places;
+  struct wave *waves;
+  struct group *groups;    /* of the last enqueue */
+  size_t wave_count, group_count;
+  uint64_t kept;                      /* bytes of the workspace before the arena */
+  struct cuda_report *reports;        /* pinned: report h of layer i is [h * count + i] */
+  uint64_t *newest;                   /* pinned: of each layer, the sequence of its newest report */
+  struct cuda_report_header *header;  /* pinned, behind them */
+  struct cuda_finish_words *words;    /* on the device */
+  struct cuda_clock *clocks;          /* on the device, behind them */
+  struct CUstream_st *recorder;       /* with options.graph: where the graph is recorded */
+  void *exec;                         /* NULL: not yet recorded */
+  int exec_holds;                     /* it is the last enqueue, of the tensors in `moved` */
+  struct moved *moved;
+  uint64_t base, target;   /* the sequence number before the last enqueue, and when that has finished */
+  void *event;
+  int recorded;            /* the event marks the end of the last enqueue; not so when it was captured */
+  actscope_status failed;  /* why the last enqueue did not go through */
+  char failure[256];
+  void *staging;           /* for a tensor in host memory */
+  uint64_t staging_bytes;
+  struct cuda_profile_table profile;
+  struct cuda_distinct_table distinct;
+  struct cuda_layers features, some;
+  struct cuda_finish_table finish;
+  struct cuda_window_table window;
+};
+/* One enqueue under way: layers first .. first + count - 1 of tensors. */
+struct job {
+  actscope_plan *plan;
+  struct cuda_state *state;
+  const actscope_tensor *tensors;
+  size_t first;
+  struct CUstream_st *stream;
+};
+
+/* ---- layout.c -------------------------------------------------------------------------------------------------------------- */
+
+/* As plan.h says of a backend. */
+actscope_status actscope_cuda_layer_need(const actscope_options *options, struct plan_layer *layer);
+void actscope_cuda_plan_need(const actscope_plan *plan, struct plan_need *need);
+/* Bytes of the plan's own: in host memory, pinned, and on the device. */
+uint64_t actscope_cuda_state_bytes(const actscope_plan *plan);
+uint64_t actscope_cuda_pinned_bytes(const actscope_plan *plan);
+uint64_t actscope_cuda_words_bytes(const actscope_plan *plan);
+/* Packs the layers into waves. The device is the current one. */
+void actscope_cuda_place_layers(actscope_plan *plan, struct cuda_state *state);
+struct kept actscope_cuda_kept_of(const actscope_options *options, const struct plan_layer *layer);
+/* Distinct values of a wide type, not by the sketch. */
+int actscope_cuda_counts_exactly(const struct plan_layer *layer);
+
+/* ---- launch.c --------------------------------------------------------------------------------------------------------------- */
+
+/* "conv1" or "conv1 .. fc2". */
+const char *actscope_cuda_group_name(const actscope_plan *plan, struct group group, char *text, size_t size);
+actscope_status actscope_cuda_launch_failed(const struct job *job, int error, size_t first, size_t last, const char *stage);
+/* The layer has elements, and a tensor this time. */
+int actscope_cuda_active(const struct job *job, size_t layer);
+/* All launches of layers first .. last of one wave. */
+actscope_status actscope_cuda_run_part(const struct job *job, const struct wave *wave, size_t first, size_t last);
+
+#endif
