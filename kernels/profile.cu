@@ -111,29 +111,9 @@ extern "C" void actscope_cuda_profile_begin(struct cuda_profile_table *table, ac
 
 extern "C" int actscope_cuda_profile_add(struct cuda_profile_table *table, const struct view *v, struct moments *moments,
                                          uint32_t *histogram, uint32_t *sketch) {
-  struct view_side side;
-  const void *data;
-  if (table->layers == CUDA_PROFILE_LAYERS) return 0;
-  view_stream(v, &data, &side);
-  int compact = v->elements <= 1 || (side.dims == 1 && side.axis[0].stride == 1);
-  if (!compact && table->axes + side.dims > CUDA_PROFILE_AXES) return 0;
-  const uint64_t size = actscope_dtype_size(v->dtype), each = 16 / size;
-  struct cuda_profile_layer *layer = &table->layer[table->layers++];
-  layer->data = data;
+  struct cuda_profile_layer *layer = stream_add(table, v);
+  if (!layer) return 0;
   layer->moments = moments, layer->histogram = histogram, layer->sketch = sketch;
-  layer->elements = v->elements;
-  layer->first_unit = table->units;
-  layer->head = 0;
-  layer->axis = layer->dims = 0;
-  if (compact) {
-    uint64_t head = (16 - ((uintptr_t)data & 15)) % 16 / size;
-    layer->head = (uint32_t)(head < v->elements ? head : v->elements);
-  } else {
-    layer->axis = (int16_t)table->axes, layer->dims = (int16_t)side.dims;
-    for (int d = 0; d < side.dims; ++d) table->axis[table->axes++] = side.axis[d];
-  }
-  layer->vectors = (v->elements - layer->head) / each;
-  table->units += units_of(*layer);
   return 1;
 }
 

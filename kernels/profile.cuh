@@ -1,11 +1,14 @@
-// profile.cuh - what the two kernels of profile.cu share: element types, loading, counters, and who takes which units.
+// profile.cuh - what the two kernels of profile.cu share: element types and counters. Loading, and who takes which units, is
+// stream.cuh's.
 #pragma once
 #include "gpu.cuh"
 #include "kernels.h"
+#include "stream.cuh"
 #include "tuning.h"
 
 namespace {
 constexpr int kThreads = TUNE_PROFILE_THREADS, kWarps = kThreads / 32, kBatch = TUNE_PROFILE_BATCH;
+static_assert(kThreads == kUnitVectors, "a unit is a vector for each thread");
 
 // ---- Element types ---------------------------------------------------------------------------------------------------
 template <actscope_dtype kType>
@@ -13,36 +16,9 @@ struct Traits {
   static constexpr int kSize = kType == ACTSCOPE_FLOAT64 ? 8 : kType == ACTSCOPE_FLOAT32 ? 4 : (kType == ACTSCOPE_FLOAT16 || kType == ACTSCOPE_BFLOAT16) ? 2 : 1;
   static constexpr int kVector = 16 / kSize;  // elements
 };
-template <int kSize> struct Word { using type = uint32_t; };
-template <> struct Word<1> { using type = uint8_t; };
-template <> struct Word<2> { using type = uint16_t; };
-template <> struct Word<8> { using type = uint64_t; };
 
 __device__ __forceinline__ float as_value(uint32_t w) { return core_f32(w); }
 __device__ __forceinline__ double as_value(uint64_t w) { return core_f64(w); }
-
-// ---- Loading ---------------------------------------------------------------------------------------------------------
-// Element i of the stream, of any layout.
-template <int kSize>
-__device__ __forceinline__ typename Word<kSize>::type load_element(const cuda_profile_table &t,
-                                                                   const cuda_profile_layer &layer, uint64_t i) {
-  int64_t offset = (int64_t)i;
-  if (layer.dims) {
-    offset = 0;
-#pragma unroll 1
-    for (int d = layer.dims - 1; d >= 0; --d) {
-      uint64_t extent = (uint64_t)t.axis[layer.axis + d].extent;
-      offset += (int64_t)(i % extent) * t.axis[layer.axis + d].stride;
-      i /= extent;
-    }
-  }
-  return __ldg(static_cast<const typename Word<kSize>::type *>(layer.data) + offset);
-}
-// Aligned vector v of a compact layer.
-template <int kSize>
-__device__ __forceinline__ uint4 load_vector(const cuda_profile_layer &layer, uint64_t v) {
-  return __ldg(reinterpret_cast<const uint4 *>(static_cast<const char *>(layer.data) + layer.head * kSize) + v);
-}
 
 // ---- Counters -------------------------------------------------------------------------------------------------------
 __device__ __forceinline__ void count_global(uint32_t *histogram, uint32_t bins, bool wide, uint32_t bin, uint32_t n) {
@@ -110,22 +86,5 @@ __device__ __forceinline__ void drain(uint32_t *shared, F f) {
 __device__ __forceinline__ void clear(uint32_t *shared, uint32_t places) {
   for (uint32_t i = threadIdx.x; i < places / 8; i += kThreads)
     reinterpret_cast<uint4 *>(shared)[i] = make_uint4(0, 0, 0, 0);
-}
-
-// ---- Which units a block takes -----------------------------------------------------------------------------------------
-__host__ __device__ inline uint64_t units_of(const cuda_profile_layer &layer) {
-  uint64_t u = (layer.vectors + kThreads - 1) / kThreads;
-  return u > 0 ? u : 1;
-}
-__device__ __forceinline__ uint64_t first_unit(uint64_t units, unsigned block, unsigned blocks) {
-  return units / blocks * block + units % blocks * block / blocks;
-}
-__device__ __forceinline__ unsigned block_of(uint64_t units, uint64_t unit, unsigned blocks) {
-  unsigned low = 0, high = blocks - 1;  // the last block whose first unit is not beyond
-  while (low < high) {
-    unsigned middle = (low + high + 1) / 2;
-    if (first_unit(units, middle, blocks) <= unit) low = middle; else high = middle - 1;
-  }
-  return low;
 }
 }  // namespace
