@@ -108,6 +108,7 @@ struct row {
   double time, noise, hot;  /* median of the cold samples, s; half the quartiles' distance over it; median of the hot ones */
   double rate, share;       /* GB/s or GFLOP/s of the cold median */
   int samples, in_flops;
+  int throttled;            /* samples thrown away because the processor was slowed beside them */
   const char *stop;         /* why sampling ended: "time", "noise", "samples" */
   uint64_t workspace;
   double allocations, synchronisations, launches; /* of one call; NaN where nobody counts them */

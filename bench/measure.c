@@ -2,7 +2,8 @@
  *
  * A cold sample does not find its input in a cache: on the CPU the copies of the input rotate through 256 MiB, on a GPU the
  * L2 cache is flushed. A hot sample repeats the call on the data of the one before. Times are medians; the noise of a row
- * is half the distance between its quartiles, over its median. */
+ * is half the distance between its quartiles, over its median. A sample that the processor was slowed for, by heat or by
+ * somebody else's work, is thrown away: a gauge of fixed work stands on both sides of it. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "native_peers.h"
 #include "peers.h"
 
-enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 9 };
+enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 9, THROTTLED_MAX = 30 };
+static const double throttled = 1.1; /* times the quickest gauge of the row: a sample beside one this slow is discarded */
 static const double quiet = 0.002; /* noise that further samples need not lower */
 static const double hot_seconds = 0.1; /* calls longer than this are not repeated hot */
 
@@ -83,6 +85,29 @@ static void count(struct call *k, struct row *row) {
   row->synchronisations = (double)n.synchronisations;
   row->launches = (double)n.launches;
   gpu_wait(k->in->gpu);
+}
+
+/* ---- Throttling ---------------------------------------------------------------------------------------------------------- */
+
+/* Multiply-adds that wait for each other: the same number of cycles every time, some 10 microseconds, so that its time says
+ * what the clock is. On a GPU native_peers.cu has one; without it nothing is known, which is NAN. */
+static double gauge_once(const struct call *k) {
+  if (k->in->gpu) return bench_native_gauge ? gpu_time(k->in->gpu, bench_native_gauge, NULL, 1, 0) : NAN;
+  volatile float from = 0.5f;
+  float x = from;
+  const double begin = bench_now();
+  for (int i = 0; i < 4096; ++i) x = x * 0.999f + 0.001f;
+  from = x;
+  return bench_now() - begin;
+}
+/* The quickest of three: an interrupt does not count as a slow clock. */
+static double gauge(const struct call *k) {
+  double best = gauge_once(k);
+  for (int i = 0; i < 2; ++i) {
+    const double t = gauge_once(k);
+    if (t < best) best = t;
+  }
+  return best;
 }
 
 /* ---- Peers --------------------------------------------------------------------------------------------------------------- */
@@ -179,12 +204,21 @@ static void part(struct rivals *r, struct row *row) {
 static void sample(const struct bench_settings *s, struct call *k, struct rivals *rivals, const struct bench_ceilings *top,
                    struct row *row) {
   double cold[SAMPLES_MAX], sorted[SAMPLES_MAX], hot[HOT_SAMPLES], spent = 0;
+  double quickest = gauge(k), before = quickest;
   int hots = 0;
   row->stop = "samples";
   while (row->samples < SAMPLES_MAX) {
     double t = one_sample(k, 1);
     if (t < 0) break;
-    spent += cold[row->samples++] = t;
+    spent += t;
+    const double after = gauge(k), slowest = before > after ? before : after;
+    if (after < quickest) quickest = after;
+    before = after;
+    if (slowest > throttled * quickest && row->throttled < THROTTLED_MAX) { /* where all are, the row's noise tells */
+      ++row->throttled;
+      continue;
+    }
+    cold[row->samples++] = t;
     if (hots < HOT_SAMPLES && t < hot_seconds && (t = one_sample(k, 0)) >= 0) hot[hots++] = t;
     one_round(rivals, s->peer_seconds);
     if (row->samples < SAMPLES_MIN) continue;

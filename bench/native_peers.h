@@ -23,6 +23,9 @@ struct native_peer {
 /* The list. A program without native_peers.cu has none: the symbol is weak. */
 const struct native_peer *bench_native_peers(size_t *count) __attribute__((weak));
 
+/* Fixed work of one warp, as a gpu_work: its time says what the clock is. Weak, as above. */
+int bench_native_gauge(void *nothing, struct CUstream_st *stream) __attribute__((weak));
+
 #ifdef __cplusplus
 }
 #endif

@@ -74,6 +74,7 @@ static cJSON *put_row(const struct row *r, int checked) {
   number(j, "noise", r->noise);
   if (r->samples) cJSON_AddNumberToObject(j, "samples", r->samples);
   if (r->samples) cJSON_AddStringToObject(j, "stop", r->stop);
+  if (r->throttled) cJSON_AddNumberToObject(j, "throttled", r->throttled);
   number(j, "hot_us", r->hot * 1e6);
   number(j, r->in_flops ? "tflops" : "gbs", r->in_flops ? r->rate / 1e3 : r->rate);
   number(j, "fraction_of_ceiling", r->share);

@@ -287,9 +287,12 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_wo
     if (narrow) {
       narrow_moments(layer, m, values, space);
     } else if (profile) {
-      if (layer.kept && tid == 0) moments_merge(&layer.kept->moments, layer.moments);
-      __syncthreads();
-      m = layer.kept ? layer.kept->moments : *layer.moments;
+      m = *layer.moments;
+      if (layer.kept) {
+        if (tid == 0) moments_merge(&layer.kept->moments, &m);
+        __syncthreads();
+        m = layer.kept->moments;
+      }
     }
     if (tid == 0 && profile) moments_finish(&m, layer.statistics, &r.profile);
     const bool asked = (layer.statistics & ACTSCOPE_QUANTILES) != 0;
@@ -320,7 +323,6 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_wo
     if (r.nonfinite) atomicMin(&words->alarm, sequence << 24 | (unsigned long long)(t.first_layer + t.index[blockIdx.x]));
     r.steps = steps;
   }
-  __syncthreads();
 
   struct cuda_report *out = layer.report + sequence % t.history * t.stride;
   volatile uint64_t *own = &out->sequence;
