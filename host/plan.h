@@ -26,7 +26,8 @@ struct plan_layer {
   /* set by the backend: workspace bytes of this layer alone, and what it leaves there between enqueues */
   struct cpu_need need;
   uint64_t kept_bytes, kept_offset;
-  int small;         /* the CPU backend's: measured beside others, a thread each */
+  int small;         /* the CPU backend's: measured beside others, a thread each .. */
+  uint64_t alone_bytes; /* .. in so many bytes of its own */
   uint64_t sequence, steps; /* enqueues ever, and of the window */
   actscope_layer_report report;
   int reported;

@@ -232,6 +232,7 @@ static actscope_status layer_need(const actscope_options *o, struct plan_layer *
   l->need = need_of(o, l, o->threads);
   l->kept_bytes = kept_of(o, l).all;
   l->small = o->threads > 1 && l->elements > 0 && l->seconds < small_seconds;
+  l->alone_bytes = l->small ? round_up(need_of(o, l, 1).best) : 0;
   return ACTSCOPE_OK;
 }
 
@@ -251,8 +252,7 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
     if (n->best > need->best) need->best = n->best;
     if (!p->layers[i].small) continue;
     ++smalls;
-    uint64_t alone = round_up(need_of(&p->layers[i].options, &p->layers[i], 1).best);
-    if (alone > small) small = alone;
+    if (p->layers[i].alone_bytes > small) small = p->layers[i].alone_bytes;
   }
   if (smalls > 1 && small * (uint64_t)threads > need->best) need->best = small * (uint64_t)threads;
   need->least += kept;
@@ -295,7 +295,7 @@ static actscope_status run_layer(const struct job *j, size_t layer, char *scratc
 /* The layers of a call that run beside each other: those whose best arrangement fits a thread's slice. */
 static int beside(const struct job *j, size_t layer, uint64_t slice) {
   const struct plan_layer *l = &j->plan->layers[layer];
-  return active(j, layer) && l->small && need_of(&l->options, l, 1).best <= slice;
+  return active(j, layer) && l->small && l->alone_bytes <= slice;
 }
 
 /* The first failure in call order, whichever thread met it. */
