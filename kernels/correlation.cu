@@ -1,6 +1,6 @@
 // correlation.cu - functionals of |r| over pairs of features, without the matrix: a tile's products die in registers.
 //
-// Contents   the schedule of tiles · loading · the product · the epilogue · the kernel · entry points
+// Contents   loading · the product · the epilogue · the kernel · entry points
 //
 // Layout     z is features by samples, a feature a row of binary16 (standardise.cu). A block of 256 threads multiplies 128
 //            rows by 128 rows: 8 warps as 2 x 4, each 64 x 32 outputs in 64 registers a thread; 32 samples a step come
@@ -9,12 +9,7 @@
 // Precision  Three products: z = hi + lo 2^-11, and hi hi + (hi lo + lo hi) 2^-11 is good to 5e-7 in r. The second sum has
 //            accumulators of its own, so that 2^-11 is applied once. Beyond TUNE_PAIRS_PROMOTE samples the accumulators
 //            are added to float32 registers now and then, because tensor cores truncate as they add.
-// Schedule   Tiles follow the circulant order of the pairs: tile row I meets tile row I + t mod T for t = 0 .. T/2, which
-//            takes every unordered pair of tiles once and gives every row panel equal work, for odd and even T. Blocks
-//            take tiles b, b + G, ... of all layers in turn; T follows from the number of valid features, which only the
-//            device knows. Sampled layers visit t = 0 .. the band of the first M pairs, and mask single pairs. Strips cut the
-//            rows at whole tiles and keep each tile's orientation (which of the two panels is the rows), so that the outputs of
-//            a thread, and with them every rounding, are those of the layer in one piece.
+// Schedule   That of schedule.cuh: blocks take tiles b, b + G, ... of all layers in turn.
 // Sums       A thread's sum over its 64 outputs of a tile is rounded once to 2^-40 and added as an integer: which outputs a
 //            thread has depends on the tile alone, so the total has the same bits on any grid. The maximum is an atomicMax
 //            on the bits of |r|, which order as the values do.
@@ -22,79 +17,14 @@
 //            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads.
 #include "gpu.cuh"
 #include "kernels.h"
+#include "schedule.cuh"
 #include "tuning.h"
 
 namespace {
-constexpr int kThreads = 256, kTile = 128, kStep = TUNE_PAIRS_STEP, kPad = kStep + 8;
+constexpr int kThreads = 256, kStep = TUNE_PAIRS_STEP, kPad = kStep + 8;
 constexpr uint32_t kHold = 1000;  // tiles between flushes: 64 outputs each still fit 16 bits, and 2^46 units 64 bits
 constexpr int kTileHalves = kTile * kPad;  // of one operand of one stage
 
-// ---- The schedule of tiles -------------------------------------------------------------------------------------------
-// What a layer's pairs are, once the number of valid features is known. Rows are positions in the pairs' order. Side 0 is
-// the layer's strip, side 1 the other one, or the same again.
-struct Work {
-  uint64_t valid, pairs;         // pairs: how many of the circulant order are looked at
-  const uint16_t *hi[2], *lo[2];
-  const float *weight[2];
-  uint32_t first[2], rows[2];    // of the two strips, cut to the valid ones
-  uint32_t tiles[2];             // tile rows
-  uint32_t all, reach;           // tile rows of the whole layer; how far the band goes, in tiles
-  uint64_t count;                // tiles
-  bool sampled, strips, part;    // part: the strips are not all there is
-};
-__device__ __forceinline__ void set_work(const cuda_layer &layer, Work &w) {
-  w.valid = layer.features_out->valid;
-  const uint64_t total = pairs_total(w.valid);
-  w.sampled = layer.pairs_wanted != 0 && layer.pairs_wanted < total;
-  w.pairs = w.sampled ? layer.pairs_wanted : total;
-  w.strips = layer.other_hi != nullptr;
-  for (int s = 0; s < 2; ++s) {
-    const bool other = s == 1 && w.strips;
-    const uint64_t first = other ? layer.other_first : layer.first_row, rows = other ? layer.other_rows : layer.rows;
-    const uint64_t left = first < w.valid ? w.valid - first : 0;
-    w.hi[s] = other ? layer.other_hi : layer.z_hi, w.lo[s] = other ? layer.other_lo : layer.z_lo;
-    w.weight[s] = other ? layer.other_weight : layer.weight;
-    w.first[s] = (uint32_t)first, w.rows[s] = (uint32_t)(rows < left ? rows : left);
-    w.tiles[s] = (uint32_t)(((uint64_t)w.rows[s] + kTile - 1) / kTile);
-  }
-  w.all = (uint32_t)((w.valid + kTile - 1) / kTile);
-  w.part = w.rows[0] != w.valid;
-  // Distances j - i up to far; a wrapped distance can reach one tile further, for the last tile may be short.
-  const uint64_t far = w.valid > 0 ? (w.pairs + w.valid - 1) / w.valid : 0, reach = (far + kTile - 2) / kTile + 1;
-  w.reach = (uint32_t)(w.all > 0 && reach >= w.all ? w.all - 1 : reach);
-  const uint64_t t = w.tiles[0];
-  if (w.strips) w.count = t * w.tiles[1] * (w.sampled ? 2 : 1);
-  else if (!w.sampled) w.count = t * (t + 1) / 2;
-  else w.count = w.part ? t * t : t * (w.reach + 1);
-}
-// One tile: its panels of rows (0) and columns (1). In shared memory, where it takes no registers from the product.
-struct Tile {
-  const uint16_t *hi[2], *lo[2];  // the first row of the panel
-  const float *weight[2];
-  uint32_t first[2], rows[2];     // its position; rows there are, at most kTile
-  bool there, diagonal, whole;    // there: holds pairs of the band
-};
-__device__ __forceinline__ void set_tile(const Work &w, uint32_t pitch, uint64_t k, Tile &tile) {
-  const uint64_t t = w.tiles[0], q = k / t;
-  uint32_t at[2] = {(uint32_t)(k % t), 0};
-  at[1] = (uint32_t)(w.strips ? q % w.tiles[1] : (at[0] + q) % t);
-  const uint32_t a = w.first[0] / kTile + at[0], b = w.first[1] / kTile + at[1];
-  const uint32_t ahead = b >= a ? b - a : b + w.all - a, behind = ahead == 0 ? 0 : w.all - ahead;
-  bool turn = false;
-  if (w.part && w.sampled) turn = w.strips && q >= w.tiles[1];  // both orders of every two tiles: the band's pairs are ordered
-  else if (w.part) turn = ahead > behind || (ahead == behind && a > b);
-  tile.there = !(w.part && w.sampled) || (turn ? behind : ahead) <= w.reach;
-  tile.whole = true, tile.diagonal = !w.strips && at[0] == at[1];
-  for (int p = 0; p < 2; ++p) {
-    const int side = p ^ (int)turn;
-    const uint64_t row0 = (uint64_t)at[side] * kTile;
-    const uint32_t left = w.rows[side] - (uint32_t)row0;
-    tile.hi[p] = w.hi[side] + row0 * pitch, tile.lo[p] = w.lo[side] ? w.lo[side] + row0 * pitch : nullptr;
-    tile.weight[p] = w.weight[side] + row0;
-    tile.first[p] = w.first[side] + (uint32_t)row0, tile.rows[p] = left < (uint32_t)kTile ? left : (uint32_t)kTile;
-    tile.whole &= tile.rows[p] == (uint32_t)kTile;
-  }
-}
 // Whether the pair of positions (i, j), in this order, is among the first w.pairs of the circulant order.
 __device__ __forceinline__ bool in_band(const Work &w, uint64_t i, uint64_t j) {
   const uint64_t distance = j > i ? j - i : j + w.valid - i;
