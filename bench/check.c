@@ -204,7 +204,7 @@ static void check_sampled(struct compare *c, const struct bench_case *k, const a
   struct ref_correlation ref;
   uint64_t count = 0;
   if (!list || !pairs) abort();
-  if (step == 1) ref_sampled_pairs(v, count = wanted, 0, pairs);
+  if (step == 1) ref_sampled_pairs(v, count = wanted, 0, 0, pairs);
   else
     for (uint64_t i = 0; i < wanted; i += step) {
       const uint64_t a = i % v, b = (a + 1 + i / v) % v;

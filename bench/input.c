@@ -124,6 +124,7 @@ static actscope_status make_plan(struct bench_input *in, int threads) {
   o.correlation = c->method;
   o.precision = c->precision;
   o.pairs = c->pairs;
+  o.same_pairs = 1; /* check.c knows those of the first step */
   o.distinct = ACTSCOPE_DISTINCT_SKETCH;
   if (c->samples * c->features >= 1 << 26) o.memory_budget = 768ull << 20;
   actscope_status status = actscope_plan_create(&in->plan, in->shapes, c->layers, &o);

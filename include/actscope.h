@@ -138,7 +138,8 @@ enum {
 typedef enum actscope_correlation_method {
   ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13 and time_budget allows, else sampled */
   ACTSCOPE_CORRELATION_EXACT = 1,   /* every pair of features */
-  ACTSCOPE_CORRELATION_SAMPLED = 2, /* `pairs` pairs without replacement, with a 95 % interval */
+  ACTSCOPE_CORRELATION_SAMPLED = 2, /* `pairs` pairs without replacement, with a 95 % interval: those that options.seed and
+                                       the report's sequence choose, on every backend, replays of a graph included */
   ACTSCOPE_CORRELATION_GRAM = 3     /* mean r^2 only, exactly, from the Gram matrix: no pairs at all */
 } actscope_correlation_method;
 
@@ -174,7 +175,9 @@ typedef struct actscope_options {
   uint32_t pair_functionals;  /* ACTSCOPE_PAIRS_ALL */
   actscope_correlation_method correlation; /* AUTO */
   uint64_t pairs;             /* 0: 2^24, or every pair if there are fewer: pair budget of SAMPLED */
-  uint64_t seed;              /* 0: every random choice derives from it */
+  uint64_t seed;              /* 0: every random choice derives from it, and from the number of the layer's enqueue */
+  int32_t same_pairs;         /* 0: SAMPLED looks at other pairs at every enqueue; non-zero: at those of the first, so that
+                                 two steps differ by their activations alone */
   actscope_precision precision; /* FP32 */
   actscope_distinct_method distinct; /* AUTO */
   int32_t sketch_bits;        /* 12: 4 .. 18 */
@@ -328,8 +331,8 @@ typedef struct actscope_layer {
   const int64_t *shape; /* copied */
   actscope_role role;   /* ACTIVATION */
   const actscope_options *options; /* NULL: the plan's. Else, copied, this layer's own statistics, pair_functionals,
-                                      correlation, pairs, seed, precision, distinct, sketch_bits, channels, large_tensor
-                                      and time_budget; its other fields are not looked at */
+                                      correlation, pairs, seed, same_pairs, precision, distinct, sketch_bits, channels,
+                                      large_tensor and time_budget; its other fields are not looked at */
 } actscope_layer;
 
 typedef struct actscope_plan actscope_plan;

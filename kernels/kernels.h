@@ -111,6 +111,7 @@ int actscope_cuda_distinct(const struct cuda_distinct_table *table, struct CUstr
 #define CUDA_LAYERS 48
 #define CUDA_AXES 160
 #define CUDA_STRIP 128
+struct cuda_clock; /* below */
 struct cuda_features { /* of a layer: what select found */
   uint64_t valid, constant, nonfinite, dead;
 };
@@ -128,7 +129,8 @@ struct cuda_layer {
   struct cuda_features *features_out;
   uint32_t *list;                        /* features entries: position in the pairs' order -> feature */
   uint32_t *order;                       /* the same size, scratch; only for sampled layers */
-  uint64_t pairs_wanted, seed;           /* 0: every pair; else the first so many in shuffled order */
+  uint64_t pairs_wanted, seed;           /* 0: every pair; else the first so many in shuffled order .. */
+  const struct cuda_clock *clock;        /* .. of this step; NULL: of the first */
   /* standardise: rows first_row .. first_row + rows - 1 of the order, all of them unless the caller narrows it to a strip.
    * Strips begin at multiples of CUDA_STRIP; every pair of strips, each with itself included, gives the integers of one
    * launch over all rows. */

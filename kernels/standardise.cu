@@ -7,7 +7,8 @@
 //              last of the blocks that share features merges those. Which of features and samples a warp runs along
 //              depends on which lie side by side: any strides, channels included, without a transposed copy.
 // select       One block a layer: the valid features in order (the list), their number, and the health counts. Sampled
-//              correlations shuffle the list by core/random.h, so that the pairs are those of every other backend.
+//              correlations shuffle the list by core/pairs.h, by the layer's clock: the pairs are those of every other
+//              backend at this step, and other ones at each replay of a graph.
 // standardise  Row k of z is feature list[k]: (x - mean) sqrt(N / m2) rounded to binary16, which |z| <= sqrt(N - 1) never
 //              leaves; `lo` holds what the rounding lost, times 2^11. Rows end in zeros up to a multiple of 32 samples.
 //              weight[k] = 1 / ||row||, of the row as rounded, so that r = weight_i weight_j <row_i, row_j> is 1 for a
@@ -168,7 +169,7 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_con
   }
   if (layer.pairs_wanted == 0 || valid == 0) return;
   struct random_permutation order;
-  random_permutation_init(&order, valid, layer.seed, 0);
+  pairs_permutation(&order, valid, layer.seed, layer.clock ? layer.clock->sequence - 1 : 0);
   for (uint64_t k = (uint64_t)tid; k < valid; k += kSelectThreads) layer.list[k] = ordered[random_permute(&order, k)];
 }
 

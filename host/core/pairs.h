@@ -16,9 +16,11 @@ ACTSCOPE_FN void pairs_index(uint64_t k, uint64_t d, uint64_t *i, uint64_t *j) {
   *i = a;
   *j = b >= d ? b - d : b;
 }
-/* SAMPLED: position p of the circulant order is feature list[random_permute(order, p)] of the valid ones. */
-ACTSCOPE_FN void pairs_permutation(struct random_permutation *order, uint64_t valid, uint64_t seed) {
-  random_permutation_init(order, valid, seed, 0);
+/* SAMPLED: position p of the circulant order is feature list[random_permute(order, p)] of the valid ones. step is
+ * the number of the layer's enqueues before this one: every enqueue samples afresh, and every backend, replays of a graph
+ * included, looks at the same pairs at the same step. */
+ACTSCOPE_FN void pairs_permutation(struct random_permutation *order, uint64_t valid, uint64_t seed, uint64_t step) {
+  random_permutation_init(order, valid, seed, step);
 }
 ACTSCOPE_FN uint64_t pairs_total(uint64_t d) { return d < 2 ? 0 : (d & 1) ? (d - 1) / 2 * d : d / 2 * (d - 1); }
 

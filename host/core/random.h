@@ -46,8 +46,8 @@ struct random_permutation {
 };
 
 /* stream tells independent permutations of one seed apart. */
-ACTSCOPE_FN void random_permutation_init(struct random_permutation *p, uint64_t n, uint64_t seed, uint32_t stream) {
-  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, counter[4] = {0, stream, 0, 0};
+ACTSCOPE_FN void random_permutation_init(struct random_permutation *p, uint64_t n, uint64_t seed, uint64_t stream) {
+  uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, counter[4] = {0, (uint32_t)stream, (uint32_t)(stream >> 32), 0};
   p->n = n;
   p->half_bits = 1;
   while (2 * p->half_bits < 62 && (1ull << 2 * p->half_bits) < n) ++p->half_bits;

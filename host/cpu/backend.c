@@ -42,7 +42,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0};
-  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0};
+  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0, 0};
   return s;
 }
 
@@ -211,6 +211,7 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
     return ACTSCOPE_OK;
   }
   s.profile_request.window = s.pairs_request.window = at->window;
+  s.pairs_request.step = l->options.same_pairs ? 0 : l->sequence - 1;
   struct view v;
   view_init(&v, tensor, l->options.channels);
   if (s.profile) {

@@ -346,7 +346,7 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
   uint64_t valid = actscope_zscores_list(columns, v->features, scratch), total = pairs_total(valid), count = total;
   if (q->method == ACTSCOPE_CORRELATION_SAMPLED && q->pairs < total) {
     count = q->pairs;
-    pairs_permutation(&order, valid, q->seed);
+    pairs_permutation(&order, valid, q->seed, q->step);
     r.band = (struct product_band){valid, count / valid, count % valid, 1};
   } else {
     r.band = (struct product_band){valid, valid, 0, 0};

@@ -42,6 +42,7 @@ struct cpu_pairs_request {
   uint64_t pairs, seed;               /* SAMPLED: pairs > 0; more than exist means all */
   int threads;
   struct cpu_window *window;          /* as above; *square_sum stays this step's */
+  uint64_t step;                      /* SAMPLED: which pairs (core/pairs.h) */
 };
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features);

@@ -292,6 +292,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     const int pairs = (o->statistics & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM;
     f->columns = p.columns, f->features_out = p.found, f->list = p.list, f->order = p.order;
     f->pairs_wanted = pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? o->pairs : 0, f->seed = o->seed;
+    f->clock = o->same_pairs ? NULL : &j->state->clocks[i];
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;
     f->functionals = pairs ? o->pair_functionals : 0;
     f->pairs = p.pairs, f->all_pairs = p.all_pairs;

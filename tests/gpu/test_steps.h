@@ -66,6 +66,54 @@ static void test_windows(void) {
   for (int k = 0; k < STEPS; ++k) network_free(steps[k]);
 }
 
+/* Sampled pairs, step by step: those of the CPU at that step, and the same bits whether a step is an enqueue, a launch of the
+ * plan's own graph or a replay of the caller's. */
+static void test_samples(void) {
+  enum { ENQUEUED, GRAPH, REPLAYED, WAYS, MADE = 5 };
+  struct network *n = network_new();
+  struct CUstream_st *stream = hook_stream(0);
+  for (int i = 0; i < 6; ++i) network_add(n, DATA_FACTORS, types[i], 19, (uint64_t)(33 + 5 * i), LAYOUT_ROWS);
+  for (int window = 1; window >= 0; --window)
+    for (int same = 0; same < 2; ++same) {
+      actscope_options o = cuda_options(), cpu;
+      o.statistics = ACTSCOPE_CORRELATION, o.correlation = ACTSCOPE_CORRELATION_SAMPLED, o.pairs = 150, o.seed = 8;
+      o.same_pairs = same, o.window = window;
+      static actscope_layer_report made[WAYS][MADE][MOST], want;
+      for (int way = 0; way < WAYS; ++way) {
+        o.graph = way == GRAPH;
+        actscope_plan *p = plan_of(n, &o);
+        for (int k = 0; k < MADE; ++k) {
+          if (way == REPLAYED && k == 1) CHECK(hook_capture_begin(stream) == 0);
+          if (way != REPLAYED || k < 2) CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, stream), ACTSCOPE_OK);
+          if (way == REPLAYED && k == 1) CHECK(hook_capture_end(stream) == 0);
+          if (way == REPLAYED && k > 0) CHECK(hook_replay() == 0);
+          CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+          for (size_t i = 0; i < n->count; ++i) {
+            actscope_layer_report *r = &made[way][k][i];
+            CHECK_STATUS(actscope_plan_report(p, i, r), ACTSCOPE_OK);
+            note(memcmp(&r->correlation, &made[0][k][i].correlation, sizeof r->correlation) == 0 && r->sequence == (uint64_t)k + 1, __LINE__,
+                 "%s: way %d, step %d is number %llu or has other bits", n->names[i], way, k, (unsigned long long)r->sequence);
+            if (k > 0 && window == 1)
+              note((memcmp(&r->correlation, &made[way][k - 1][i].correlation, sizeof r->correlation) == 0) == same, __LINE__,
+                   "%s: way %d, step %d against the one before", n->names[i], way, k);
+          }
+        }
+        actscope_plan_destroy(p);
+      }
+      cpu = o, cpu.device = ACTSCOPE_DEVICE_CPU;
+      actscope_plan *p = plan_of(n, &cpu);
+      for (int k = 0; k < MADE; ++k) {
+        CHECK_STATUS(actscope_plan_enqueue(p, n->here, n->count, NULL), ACTSCOPE_OK);
+        for (size_t i = 0; i < n->count; ++i) {
+          CHECK_STATUS(actscope_plan_report(p, i, &want), ACTSCOPE_OK);
+          compare_reports(n->names[i], &made[0][k][i], &want);
+        }
+      }
+      actscope_plan_destroy(p);
+    }
+  network_free(n);
+}
+
 static void test_history(void) {
   enum { KEPT = 2 };
   struct network *steps[STEPS];

@@ -76,10 +76,10 @@ void ref_eigenvalues(double *a, uint64_t n, double *eigenvalues);
 /* Philox4x32-10 as its paper states it. */
 void ref_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 /* The image of i under the permutation of 0 .. n-1 that host/core/random.h describes. */
-uint64_t ref_permute(uint64_t n, uint64_t seed, uint32_t stream, uint64_t i);
+uint64_t ref_permute(uint64_t n, uint64_t seed, uint64_t stream, uint64_t i);
 /* The `count` pairs that SAMPLED looks at, count <= valid (valid - 1) / 2: neighbours at distance 1, 2, ... on a circle
- * of the valid features in permuted order (stream 0). */
-void ref_sampled_pairs(uint64_t valid, uint64_t count, uint64_t seed, struct ref_pair *pairs);
+ * of the valid features in permuted order, whose stream is the number of enqueues before. */
+void ref_sampled_pairs(uint64_t valid, uint64_t count, uint64_t seed, uint64_t step, struct ref_pair *pairs);
 
 #ifdef __cplusplus
 }

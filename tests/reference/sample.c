@@ -27,14 +27,15 @@ static uint32_t mix(uint32_t x) {
 }
 
 /* A Feistel network of eight rounds over 2h bits, 4^h the first power of four that holds n; the key of round r is word
- * r mod 4 of philox(counter {4 (r / 4), stream, 0, 0}, key = seed). A value outside 0 .. n-1 goes through again. */
-uint64_t ref_permute(uint64_t n, uint64_t seed, uint32_t stream, uint64_t i) {
+ * r mod 4 of philox(counter {4 (r / 4), stream (64 bits), 0}, key = seed). A value outside 0 .. n-1 goes through again. */
+uint64_t ref_permute(uint64_t n, uint64_t seed, uint64_t stream, uint64_t i) {
   uint64_t side = 2; /* 2^h */
   while (side < 1ull << 31 && side * side < n) side *= 2;
   do {
     uint64_t left = i / side, right = i % side;
     for (uint32_t round = 0; round < 8; ++round) {
-      uint32_t counter[4] = {round / 4 * 4, stream, 0, 0}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, words[4];
+      uint32_t counter[4] = {round / 4 * 4, (uint32_t)(stream % 4294967296ull), (uint32_t)(stream / 4294967296ull), 0};
+      uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, words[4];
       ref_philox(counter, key, words);
       uint64_t next = left ^ mix((uint32_t)right + words[round % 4]) % side;
       left = right;
@@ -45,11 +46,11 @@ uint64_t ref_permute(uint64_t n, uint64_t seed, uint32_t stream, uint64_t i) {
   return i;
 }
 
-void ref_sampled_pairs(uint64_t valid, uint64_t count, uint64_t seed, struct ref_pair *pairs) {
+void ref_sampled_pairs(uint64_t valid, uint64_t count, uint64_t seed, uint64_t step, struct ref_pair *pairs) {
   uint64_t k = 0;
   for (uint64_t distance = 1; k < count; ++distance)
     for (uint64_t a = 0; a < valid && k < count; ++a) {
-      pairs[k].i = ref_permute(valid, seed, 0, a);
-      pairs[k++].j = ref_permute(valid, seed, 0, (a + distance) % valid);
+      pairs[k].i = ref_permute(valid, seed, step, a);
+      pairs[k++].j = ref_permute(valid, seed, step, (a + distance) % valid);
     }
 }

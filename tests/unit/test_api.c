@@ -74,7 +74,7 @@ Test(api, defaults_are_the_headers) {
   actscope_options_init(&o);
   cr_assert(o.size == sizeof o && o.device == ACTSCOPE_DEVICE_AUTO && o.device_index == 0 && o.threads == 0 &&
             o.memory_budget == 268435456 && o.statistics == ACTSCOPE_ALL && o.pair_functionals == ACTSCOPE_PAIRS_ALL &&
-            o.correlation == ACTSCOPE_CORRELATION_AUTO && o.pairs == 0 && o.seed == 0 &&
+            o.correlation == ACTSCOPE_CORRELATION_AUTO && o.pairs == 0 && o.seed == 0 && o.same_pairs == 0 &&
             o.precision == ACTSCOPE_PRECISION_FP32 && o.distinct == ACTSCOPE_DISTINCT_AUTO && o.sketch_bits == 12 &&
             o.channels == 0 && o.large_tensor == 10000000 && o.log == NULL && o.log_user == NULL &&
             o.log_level == ACTSCOPE_LOG_INFO);

@@ -40,7 +40,7 @@ Test(core_pairs, permutations_are_bijections) {
     uint64_t n = k <= 300 ? k : large[k - 301];
     for (uint64_t seed = 0; seed < (k <= 300 ? 4 : 1); ++seed) {
       struct random_permutation p;
-      random_permutation_init(&p, n, seed << 30, (uint32_t)seed);
+      random_permutation_init(&p, n, seed << 30, seed << 31);
       memset(seen, 0, n);
       for (uint64_t i = 0; i < n; ++i) {
         uint64_t image = random_permute(&p, i);
@@ -59,7 +59,9 @@ Test(core_pairs, permutations_follow_their_description) {
   compare_begin(&c, "permutation");
   for (size_t k = 0; k < sizeof sizes / sizeof *sizes; ++k)
     for (uint64_t seed = 0; seed < 3; ++seed)
-      for (uint32_t stream = 0; stream < 2; ++stream) {
+      for (int w = 0; w < 4; ++w) {
+        static const uint64_t streams[] = {0, 1, 1ull << 32, ~0ull - 3};
+        const uint64_t stream = streams[w];
         struct random_permutation p;
         random_permutation_init(&p, sizes[k], seed * 0x100000001ull, stream);
         for (uint64_t i = 0; i < sizes[k] && i < 200; ++i) {
@@ -147,8 +149,8 @@ Test(core_pairs, sampled_prefix_is_the_oracles) {
     uint64_t d = sizes[k][0], count = sizes[k][1];
     struct ref_pair *want = malloc(count * sizeof *want);
     struct random_permutation p;
-    ref_sampled_pairs(d, count, 42 + k, want);
-    random_permutation_init(&p, d, 42 + k, 0);
+    ref_sampled_pairs(d, count, 42 + k, k % 2, want);
+    pairs_permutation(&p, d, 42 + k, k % 2);
     for (uint64_t m = 0; m < count; ++m) {
       uint64_t i, j;
       pairs_index(m, d, &i, &j);
@@ -220,7 +222,7 @@ Test(core_pairs, functionals_follow_their_definitions) {
         uint64_t valid = ref_valid_features(&m, list), total = pairs_total(valid), count = sampled ? total / 3 : total;
         struct ref_pair *pairs = malloc((total + 1) * sizeof *pairs);
         double *r = malloc((total + 1) * sizeof *r);
-        ref_sampled_pairs(valid, total, 5, pairs);
+        ref_sampled_pairs(valid, total, 5, 0, pairs);
         for (uint64_t p = 0; p < count; ++p) {
           struct ref_correlation one;
           ref_correlate(&m, 0, pairs + p, 1, &one);

@@ -178,11 +178,11 @@ Test(pairs, too_little_memory_is_an_error) {
 /* ---- Samples --------------------------------------------------------------------------------------------------------- */
 
 /* The first `count` pairs of the circulant order over permuted features, from the documents' words. */
-static struct ref_pair *sample(uint64_t valid, uint64_t seed, uint64_t count) {
+static struct ref_pair *sample(uint64_t valid, uint64_t seed, uint64_t step, uint64_t count) {
   struct ref_pair *p = malloc((count + 1) * sizeof *p);
   for (uint64_t k = 0; k < count; ++k) {
-    p[k].i = ref_permute(valid, seed, 0, k % valid);
-    p[k].j = ref_permute(valid, seed, 0, (k % valid + 1 + k / valid) % valid);
+    p[k].i = ref_permute(valid, seed, step, k % valid);
+    p[k].j = ref_permute(valid, seed, step, (k % valid + 1 + k / valid) % valid);
   }
   return p;
 }
@@ -190,9 +190,9 @@ static struct ref_pair *sample(uint64_t valid, uint64_t seed, uint64_t count) {
 static void check_sample(struct stage_input *in, const struct column *columns, uint64_t valid, uint64_t count,
                          uint64_t seed, int64_t bytes) {
   uint64_t total = pairs_total(valid), taken = count < total ? count : total;
-  struct cpu_pairs_request q = {ACTSCOPE_CORRELATION_SAMPLED, ACTSCOPE_PAIRS_ALL, count, seed, 1};
+  struct cpu_pairs_request q = {ACTSCOPE_CORRELATION_SAMPLED, ACTSCOPE_PAIRS_ALL, count, seed, 1, .step = count % 3};
   struct stage_pairs got = stage_pairs(&in->v, columns, q, bytes);
-  struct ref_pair *list = sample(valid, seed, taken);
+  struct ref_pair *list = sample(valid, seed, q.step, taken);
   struct ref_correlation ref;
   struct compare c;
   ref_correlate(&in->m, compare_r_slack(in->m.samples), list, taken, &ref);

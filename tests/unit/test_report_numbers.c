@@ -183,7 +183,7 @@ static void tight(enum data_kind kind, actscope_dtype dtype, uint64_t samples, u
   total = valid * (valid - (valid > 0)) / 2;
   count = o.pairs < total ? o.pairs : total;
   struct ref_pair *pairs = malloc((count + 1) * sizeof *pairs);
-  ref_sampled_pairs(valid, count, o.seed, pairs);
+  ref_sampled_pairs(valid, count, o.seed, 0, pairs);
   ref_correlate(&m, compare_r_slack(samples), method == ACTSCOPE_CORRELATION_SAMPLED ? pairs : NULL, count, &want);
   cr_assert_eq(actscope_minimum_budget(&layer, 1, &o, &least), ACTSCOPE_OK);
   for (int step = 0; step < 5; ++step) {
@@ -443,7 +443,7 @@ Test(numbers, sampled_pairs_are_the_oracles) {
       ref_matrix_load(&m, &t.tensor, 0);
       uint64_t valid = ref_valid_features(&m, list), total = valid * (valid - (valid > 0)) / 2, count = o.pairs < total ? o.pairs : total;
       struct ref_pair *pairs = malloc((count + 1) * sizeof *pairs);
-      ref_sampled_pairs(valid, count, o.seed, pairs);
+      ref_sampled_pairs(valid, count, o.seed, 0, pairs);
       compare_begin(&c, "sampled: %s %s [%llu, %llu], %llu pairs", data_kind_name(kind), data_dtype_name(dtype),
                     (unsigned long long)n, (unsigned long long)d, (unsigned long long)count);
       analyze(&t.tensor, &o, &r, c.title);

@@ -167,6 +167,62 @@ Test(windows, of_gram_are_means) {
   data_free(&c.whole);
 }
 
+/* The sample of step k against the oracle's, or that of the first step where the same pairs are asked for; a window adds them
+ * up. A change of shapes and back counts on. */
+static void check_samples(int same, int window) {
+  struct cut c;
+  actscope_plan *plan;
+  actscope_layer_report got, before;
+  struct ref_correlation ref, all;
+  uint64_t valid, list[D];
+  enum { PAIRS = 100 };
+  struct ref_pair pairs[PAIRS];
+  cut_make(&c, DATA_FACTORS, ACTSCOPE_FLOAT32);
+  actscope_options o = sketch_options(window);
+  o.statistics = ACTSCOPE_CORRELATION;
+  o.correlation = ACTSCOPE_CORRELATION_SAMPLED, o.pairs = PAIRS, o.seed = 11, o.same_pairs = same;
+  struct ref_matrix m;
+  ref_matrix_load(&m, &c.part[0], 0);
+  valid = ref_valid_features(&m, list);
+  memset(&all, 0, sizeof all);
+  ACCEPTED(actscope_plan_create(&plan, &c.layer, 1, &o));
+  for (int k = 0; k < 5; ++k) {
+    struct compare q;
+    compare_begin(&q, "step %d%s, window %d", k, same ? ", the same pairs" : "", window);
+    if (k == 4) { /* elsewhere in between */
+      int64_t other_shape[2] = {N - 1, D};
+      actscope_layer other = c.layer;
+      other.shape = other_shape;
+      ACCEPTED(actscope_plan_reshape(plan, &other, 1));
+      ACCEPTED(actscope_plan_reshape(plan, &c.layer, 1));
+      memset(&all, 0, sizeof all);
+    }
+    ACCEPTED(actscope_plan_enqueue(plan, &c.part[0], 1, NULL));
+    ACCEPTED(actscope_plan_report(plan, 0, &got));
+    cr_assert_eq(got.sequence, k + 1);
+    ref_sampled_pairs(valid, PAIRS, o.seed, same ? 0 : (uint64_t)k, pairs);
+    ref_correlate(&m, compare_r_slack(N), pairs, PAIRS, &ref);
+    ref.value.method = ACTSCOPE_CORRELATION_SAMPLED;
+    if (window == 1) compare_correlation(&q, &got.correlation, &ref, ACTSCOPE_PAIRS_ALL);
+    all.value.mean_abs += ref.value.mean_abs, all.value.mean_square += ref.value.mean_square;
+    compare_value(&q, "mean_abs", got.correlation.mean_abs, window == 1 ? ref.value.mean_abs : all.value.mean_abs / (double)got.steps,
+                  2 * compare_r_slack(N), 0);
+    compare_value(&q, "mean_square", got.correlation.mean_square,
+                  window == 1 ? ref.value.mean_square : all.value.mean_square / (double)got.steps, 4 * compare_r_slack(N), 0);
+    CHECK(q);
+    if (k > 0 && window == 1)
+      cr_assert_eq(memcmp(&got.correlation, &before.correlation, sizeof got.correlation) == 0, same, "step %d%s", k, same ? "" : " repeats a sample");
+    before = got;
+  }
+  actscope_plan_destroy(plan);
+  ref_matrix_free(&m);
+  data_free(&c.whole);
+}
+Test(windows, of_samples_look_at_other_pairs_each_step) {
+  for (int window = 1; window >= 0; --window)
+    for (int same = 0; same < 2; ++same) check_samples(same, window);
+}
+
 Test(windows, of_exact_distinct_values_are_refused_for_wide_types) {
   int64_t shape[] = {4, 4};
   actscope_plan *plan;

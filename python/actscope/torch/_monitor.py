@@ -67,7 +67,8 @@ class Monitor:
     on_alarm    called with an Alarm, at most once a measured step: at once on the CPU, when the numbers arrive on a GPU.
                 What it raises reaches the training loop: that is the way to stop it
     ranks       ranks of a distributed run that measure; None: all
-    options     correlation, pairs, seed, precision, distinct, sketch_bits, threads, large_tensor, as in actscope.report
+    options     correlation, pairs, seed, precision, distinct, sketch_bits, threads, large_tensor, as in actscope.report;
+                same_pairs: sampled correlations look at the same pairs in every record
 
     A step ends with step(); where nobody calls that, it ends when pass number accumulate + 1 begins. Under torch.compile
     step() has to be called, since the compiled code does not count. On a step that is not measured no hook is installed
