@@ -1,4 +1,4 @@
-/* html.h - the parts of the page: text that is safe in it, its style, its figures. */
+/* html.h - the parts of the page: text that is safe in it, its style and script, its figures. */
 #ifndef ACTSCOPE_REPORT_HTML_H
 #define ACTSCOPE_REPORT_HTML_H
 
@@ -8,11 +8,25 @@
 void report_html_text(report_sink *sink, const char *text);
 /* A layer's name, "(unnamed)" where there is none; shortened in the middle unless columns is 0. */
 void report_html_name(report_sink *sink, const report_layer *layer, int columns);
+/* The file in grey, where several files make names ambiguous. */
+void report_html_source(report_sink *sink, const report_document *document, const report_layer *layer);
 
-extern const char report_html_style[];
+extern const char report_html_style[], report_html_script[];
 
-/* ---- Figures: inline SVG that takes its colours from the page's style
- * ------------------------------------------------ */
+/* From this many layers on the page leaves out what would make it large: tooltips of the bars of a histogram. */
+#define REPORT_HTML_MANY 60
+
+/* ---- Sections ---------------------------------------------------------------------------------------------------- */
+
+/* html_layers.c: the layers one by one; those that constrain the network most are open. */
+void report_html_layers(report_sink *sink, const report_document *document, const actscope_bottleneck **scores);
+
+/* ---- Figures: inline SVG that takes its colours from the page's style ----------------------------------------------- */
+
+/* Opens a figure that says in words what it shows: <title>, then <desc>, which the caller fills and closes. Its ids are
+ * kind and index. */
+void report_svg_open(report_sink *sink, const char *style, double width, double height, const char *kind, size_t index,
+                     const char *title);
 
 /* Along the network, layer after layer: |r| against its floor, redundancy, dead features. */
 void report_svg_network(report_sink *sink, const report_document *document);
@@ -20,12 +34,19 @@ void report_svg_network(report_sink *sink, const report_document *document);
 void report_svg_bar(report_sink *sink, double share, const char *kind);
 /* Mean |r| (dot), its floor (tick) and adjusted rms (diamond) on a scale from 0 to `top`, in one table cell. */
 void report_svg_pairs(report_sink *sink, const report_layer *layer, double top);
-/* The histogram of |r|, with the floor, the mean, and what independent features would show. */
-void report_svg_histogram(report_sink *sink, const report_layer *layer);
-/* Minimum, quantiles and maximum on one axis. */
-void report_svg_quantiles(report_sink *sink, const report_layer *layer);
+
+/* html_figures.c, of the layer of this index. The histogram of |r|, with the floor, the mean, and what independent
+ * features would show. */
+void report_svg_histogram(report_sink *sink, const report_layer *layer, size_t index, int tooltips);
+/* Minimum, quantiles and maximum on one axis, and the shares of negative, zero and positive values. */
+void report_svg_values(report_sink *sink, const report_layer *layer, size_t index);
+/* Dead, constant and non-finite features, where there are any. */
+void report_svg_features(report_sink *sink, const report_layer *layer, size_t index);
 
 /* The smallest round number that is at least `value`, for the top of a scale of |r|. */
 double report_svg_top(double value);
+
+/* The class of the colour of a score: high, mid or low. */
+const char *report_score_class(double score);
 
 #endif

@@ -1,4 +1,4 @@
-/* html_svg.c - the figures of the page. Coordinates are pixels of the figure's own viewBox; every figure says in words
+/* html_svg.c - the figures of the network and of table cells. Coordinates are pixels of the figure's own viewBox; every figure says in words
  * what it shows, and every mark has its numbers as a tooltip. */
 #include <math.h>
 #include <string.h>
@@ -14,7 +14,15 @@ double report_svg_top(double value) {
   return 1;
 }
 
-#define CELL 48.0 /* the width of a bar in a table cell */
+void report_svg_open(report_sink *sink, const char *style, double width, double height, const char *kind, size_t index,
+                     const char *title) {
+  report_print(sink,
+               "<svg class=\"%s\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-labelledby=\"%s-%zu-t %s-%zu-d\">"
+               "<title id=\"%s-%zu-t\">%s</title><desc id=\"%s-%zu-d\">",
+               style, width, height, kind, index, kind, index, kind, index, title, kind, index);
+}
+
+#define CELL 36.0 /* the width of a bar in a table cell */
 
 void report_svg_bar(report_sink *sink, double share, const char *kind) {
   double width = isfinite(share) ? CELL * fmin(fmax(share, 0), 1) : 0;
@@ -86,8 +94,27 @@ static double dead_share(const report_layer *layer) {
   return HAS(layer, ACTSCOPE_HEALTH) && r->features ? (double)r->health.dead / (double)r->features : NAN;
 }
 
+static double constant_share(const report_layer *layer) {
+  const actscope_layer_report *r = &layer->report;
+  return HAS(layer, ACTSCOPE_HEALTH) && r->features ? (double)r->health.constant / (double)r->features : NAN;
+}
+
 static double redundancy(const report_layer *layer) {
   return HAS(layer, ACTSCOPE_DISTINCT) ? layer->report.distinct.redundancy : NAN;
+}
+
+/* Marks at the height of a share, over the bars of one panel: they may lie inside a bar or above it. */
+static void ticks(report_sink *sink, const report_document *document, double band, double y,
+                  double (*share)(const report_layer *)) {
+  double width = fmin(band * 0.84, 52);
+  size_t k = 0;
+  for (size_t i = 0; i < document->count; i++) {
+    const report_layer *layer = &document->layers[i];
+    if (!report_has_numbers(layer)) continue;
+    double x = NET_LEFT + band * ((double)k++ + 0.5) - width / 2, value = share(layer);
+    if (value > 0)
+      report_print(sink, "<path class=\"tick\" d=\"M%.1f %.1fh%.1f\"/>", x, y + BAR_HEIGHT * (1 - fmin(value, 1)), width);
+  }
 }
 
 /* Bars of one panel; kind is also their class. */
@@ -148,8 +175,8 @@ static void pairs_panel(report_sink *sink, const report_document *document, doub
   }
 }
 
-/* Over each layer's columns of all panels, a field to point at: name and numbers as a tooltip, a link to the details.
- */
+/* Over each layer's columns of all panels, a field to point at: name and numbers as a tooltip, a link to the details. Not
+ * for the keyboard: the table has the same links, and a figure is one thing to a screen reader. */
 static void targets(report_sink *sink, const report_document *document, double band, double y, double height) {
   size_t k = 0;
   for (size_t i = 0; i < document->count; i++) {
@@ -158,7 +185,7 @@ static void targets(report_sink *sink, const report_document *document, double b
     if (!report_has_numbers(layer)) continue;
     report_print(
         sink,
-        "<a href=\"#layer-%zu\"><rect class=\"target\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>", i,
+        "<a href=\"#layer-%zu\" tabindex=\"-1\"><rect class=\"target\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>", i,
         NET_LEFT + band * (double)k++, y, band, height);
     report_html_name(sink, layer, 0);
     if (HAS(layer, ACTSCOPE_CORRELATION)) {
@@ -167,7 +194,10 @@ static void targets(report_sink *sink, const report_document *document, double b
       report_print(sink, ", adjusted rms %s", report_fixed(text, layer->report.correlation.adjusted_rms));
     }
     if (HAS(layer, ACTSCOPE_DISTINCT)) report_print(sink, "\nredundancy %s", report_percent(text, redundancy(layer)));
-    if (HAS(layer, ACTSCOPE_HEALTH)) report_print(sink, "\ndead features %s", report_percent(text, dead_share(layer)));
+    if (HAS(layer, ACTSCOPE_HEALTH)) {
+      report_print(sink, "\ndead features %s", report_percent(text, dead_share(layer)));
+      report_print(sink, ", constant %s", report_percent(text, constant_share(layer)));
+    }
     report_put(sink, "</title></rect></a>");
   }
 }
@@ -195,7 +225,7 @@ static size_t common_prefix(const report_document *document) {
 
 /* Names below the last panel: level where there is room, slanted otherwise, and not all of several hundred. */
 static void names(report_sink *sink, const report_document *document, double band, double y, int level) {
-  size_t every = band >= 10.5 ? 1 : (size_t)(10.5 / band) + 1, k = 0, prefix = common_prefix(document);
+  size_t every = band >= 10.5 ? 1 : (size_t)(17 / band) + 1, k = 0, prefix = common_prefix(document);
   int columns = level ? (int)(band / 6.6) : 24;
   for (size_t i = 0; i < document->count; i++) {
     const report_layer *layer = &document->layers[i];
@@ -268,11 +298,11 @@ void report_svg_network(report_sink *sink, const report_document *document) {
   if (there & ACTSCOPE_HEALTH) height += BAR_HEIGHT + PANEL_GAP;
   height -= PANEL_GAP;
   double below = level ? 26 : 14 + 5.0 * (longest < 24 ? longest : 24);
+  report_svg_open(sink, "wide", NET_WIDTH + 6, height + below, "network", 0, "Along the network, layer after layer");
   report_print(sink,
-               "<svg class=\"wide\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Along the network, layer "
-               "after layer (%zu): mean |r| and adjusted rms against the noise floor, redundancy, dead features. "
-               "The same numbers are in the table below.\">",
-               NET_WIDTH, height + below, layers);
+               "%zu layers: mean |r| and adjusted rms against the noise floor, redundancy, dead and constant features. The "
+               "same numbers are in the table below.</desc>",
+               layers);
   if (there & ACTSCOPE_CORRELATION) {
     top = report_svg_top(top);
     panel(sink, pairs_at, PAIR_HEIGHT, top, pair_steps(top), 0, "|r| between features");
@@ -283,141 +313,12 @@ void report_svg_network(report_sink *sink, const report_document *document) {
     bars(sink, document, band, redundancy_at, redundancy, "redundancy");
   }
   if (there & ACTSCOPE_HEALTH) {
-    panel(sink, dead_at, BAR_HEIGHT, 1, 2, 1, "dead features");
+    panel(sink, dead_at, BAR_HEIGHT, 1, 2, 1, "dead features (bars) and constant ones (ticks)");
     bars(sink, document, band, dead_at, dead_share, "dead");
+    ticks(sink, document, band, dead_at, constant_share);
   }
   if (several) sources(sink, document, band, height);
   names(sink, document, band, height, level);
   targets(sink, document, band, first, height - first);
   report_put(sink, "</svg>\n");
-}
-
-/* ---- One layer
- * ------------------------------------------------------------------------------------------------------- */
-
-/* For each bin, the share of pairs that independent normal features of N samples would put there: the density
- * (1 - r^2)^((N-4)/2), summed by 16 midpoints a bin and made to sum to 1. */
-static void independent(double share[ACTSCOPE_PAIR_BINS], uint64_t samples) {
-  double total = 0, power = 0.5 * ((double)samples - 4);
-  for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) {
-    share[i] = 0;
-    for (int j = 0; j < 16; j++) {
-      double r = (i + (j + 0.5) / 16) / ACTSCOPE_PAIR_BINS;
-      share[i] += exp(power * log1p(-r * r));
-    }
-    total += share[i];
-  }
-  for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) share[i] /= total;
-}
-
-/* A round step that cuts 0 .. top into two to five parts. */
-static double round_step(double top) {
-  double unit = pow(10, floor(log10(top)));
-  double parts = top / unit;
-  return unit * (parts <= 1.5 ? 0.5 : parts <= 4 ? 1 : 2);
-}
-
-#define HIST_WIDTH 560.0
-#define HIST_LEFT 44.0
-#define HIST_TOP 34.0
-#define HIST_HEIGHT 150.0
-#define HIST_SPAN (HIST_WIDTH - HIST_LEFT - 12)
-
-/* A vertical line at a value of |r| with its name; names stand on two rows so that close ones do not collide. */
-static void marker(report_sink *sink, const char *kind, const char *name, double value, int row) {
-  char text[REPORT_TEXT];
-  if (!isfinite(value) || value > 1) return;
-  double x = HIST_LEFT + value * HIST_SPAN, y = 12 + 13 * row;
-  report_print(sink, "<path class=\"%s\" d=\"M%.1f %.1fV%.0f\"/>", kind, x, y - 8, HIST_TOP + HIST_HEIGHT);
-  report_print(sink, "<text class=\"%s-text\" x=\"%.1f\" y=\"%.1f\">%s %s</text>", kind, x + 4, y, name,
-               report_fixed(text, value));
-}
-
-void report_svg_histogram(report_sink *sink, const report_layer *layer) {
-  const actscope_correlation *c = &layer->report.correlation;
-  double expected[ACTSCOPE_PAIR_BINS], top = 0, total = 0, width = HIST_SPAN / ACTSCOPE_PAIR_BINS;
-  double bottom = HIST_TOP + HIST_HEIGHT;
-  int curve = layer->report.samples > 4;
-  for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) total += (double)c->histogram[i];
-  if (!(total > 0)) return;
-  if (curve) independent(expected, layer->report.samples);
-  for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) {
-    top = fmax(top, (double)c->histogram[i] / total);
-    if (curve) top = fmax(top, expected[i]);
-  }
-  double step = round_step(top), scale = HIST_HEIGHT / top;
-  char text[REPORT_TEXT];
-  report_print(sink,
-               "<svg class=\"figure\" viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"Histogram of |r| over the "
-               "pairs of features, mean %s",
-               HIST_WIDTH, bottom + 36, report_fixed(text, c->mean_abs));
-  report_print(sink, ", noise floor %s\">", report_fixed(text, c->noise_floor));
-  for (double value = 0; value <= top * 1.0001; value += step) {
-    report_print(sink, "<path class=\"grid\" d=\"M%.0f %.1fh%.0f\"/>", HIST_LEFT, bottom - value * scale, HIST_SPAN);
-    report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"%.1f\">%.*f%%</text>", HIST_LEFT - 5,
-                 bottom - value * scale + 3.5, step < 0.01 ? 1 : 0, value * 100);
-  }
-  for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++) {
-    if (!c->histogram[i]) continue;
-    double share = (double)c->histogram[i] / total, height = fmax(share * scale, 0.6);
-    report_print(sink,
-                 "<rect class=\"bin\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>|r| %.3f to %.3f: ",
-                 HIST_LEFT + i * width, bottom - height, width - 1, height, i / 64.0, (i + 1) / 64.0);
-    report_print(sink, "%s pair%s", report_count(text, c->histogram[i]), c->histogram[i] == 1 ? "" : "s");
-    report_print(sink, " (%s)</title></rect>", report_percent(text, share));
-  }
-  if (curve) {
-    report_put(sink, "<path class=\"expected\" d=\"");
-    for (int i = 0; i < ACTSCOPE_PAIR_BINS; i++)
-      report_print(sink, "%c%.1f %.1f", i ? 'L' : 'M', HIST_LEFT + (i + 0.5) * width, bottom - expected[i] * scale);
-    report_put(sink, "\"/>");
-  }
-  marker(sink, "floor", "noise floor", c->noise_floor, 0);
-  marker(sink, "meanline", "mean", c->mean_abs, 1);
-  for (int i = 0; i <= 4; i++)
-    report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%.2g</text>", HIST_LEFT + HIST_SPAN * i / 4,
-                 bottom + 15, i / 4.0);
-  report_print(
-      sink,
-      "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">share of the pairs of features by |r|; dashed: if features "
-      "were independent</text></svg>\n",
-      HIST_LEFT + HIST_SPAN / 2, bottom + 31);
-}
-
-#define Q_WIDTH 560.0
-#define Q_LEFT 44.0
-
-void report_svg_quantiles(report_sink *sink, const report_layer *layer) {
-  const actscope_profile *p = &layer->report.profile;
-  const double *q = p->quantiles;
-  if (!isfinite(p->min) || !isfinite(p->max) || !(p->max > p->min) || !isfinite(p->max - p->min)) return;
-  double scale = (Q_WIDTH - Q_LEFT - 12) / (p->max - p->min);
-#define X(value) (Q_LEFT + ((value)-p->min) * scale)
-  char text[REPORT_TEXT], more[REPORT_TEXT];
-  report_print(sink, "<svg class=\"figure\" viewBox=\"0 0 %.0f 66\" role=\"img\" aria-label=\"Values from %s to %s",
-               Q_WIDTH, report_number(text, p->min), report_number(more, p->max));
-  report_print(sink, ", half of them between %s and %s\">", report_number(text, q[2]), report_number(more, q[4]));
-  report_print(sink, "<path class=\"range\" d=\"M%.1f 20H%.1f\"/>", X(p->min), X(p->max));
-  static const struct {
-    int low, high;
-    double half;
-    const char *kind, *what;
-  } boxes[] = {{0, 6, 4, "box98", "98 %"}, {1, 5, 7, "box90", "90 %"}, {2, 4, 10, "box50", "50 %"}};
-  for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {
-    double low = q[boxes[i].low], high = q[boxes[i].high];
-    if (!isfinite(low) || !isfinite(high)) continue;
-    report_print(
-        sink, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>%s of the values: ",
-        boxes[i].kind, X(low), 20 - boxes[i].half, fmax((high - low) * scale, 1), 2 * boxes[i].half, boxes[i].what);
-    report_print(sink, "%s to %s</title></rect>", report_number(text, low), report_number(more, high));
-  }
-  if (isfinite(q[3])) report_print(sink, "<path class=\"median\" d=\"M%.1f 8V32\"/>", X(q[3]));
-  if (p->min < 0 && p->max > 0) report_print(sink, "<path class=\"floor\" d=\"M%.1f 4V36\"/>", X(0));
-#undef X
-  report_print(sink, "<text x=\"%.0f\" y=\"47\">%s</text>", Q_LEFT, report_number(text, p->min));
-  report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"47\">%s</text>", Q_WIDTH - 12, report_number(text, p->max));
-  report_print(sink,
-               "<text class=\"middle\" x=\"%.0f\" y=\"61\">values: median, and the middle 50, 90 and 98 %% between "
-               "minimum and maximum</text></svg>\n",
-               (Q_WIDTH + Q_LEFT) / 2);
 }
