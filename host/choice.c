@@ -51,7 +51,7 @@ static double layer_seconds(const struct rates *r, const struct plan_layer *l) {
   double seconds = r->start;
   if (o->statistics & (ACTSCOPE_QUANTILES | ACTSCOPE_DISTINCT)) seconds += bytes / r->counted;
   else if (o->statistics & ACTSCOPE_PROFILE) seconds += bytes / r->bytes;
-  if (o->statistics & (ACTSCOPE_HEALTH | ACTSCOPE_CORRELATION | ACTSCOPE_RANK)) seconds += bytes / r->bytes;
+  if (o->statistics & (ACTSCOPE_HEALTH | ACTSCOPE_CORRELATION | ACTSCOPE_RANK | ACTSCOPE_CKA)) seconds += bytes / r->bytes;
   if ((o->statistics & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM) {
     double pairs = all_pairs(l);
     if (l->correlation == ACTSCOPE_CORRELATION_SAMPLED && (double)o->pairs < pairs) pairs = (double)o->pairs;
@@ -59,6 +59,7 @@ static double layer_seconds(const struct rates *r, const struct plan_layer *l) {
   }
   if ((o->statistics & ACTSCOPE_RANK) || l->correlation == ACTSCOPE_CORRELATION_GRAM)
     seconds += 0.5 * side * n * d / r->fma;
+  if (actscope_plan_wants_cka(l)) seconds += 0.5 * n * n * d / r->fma;
   if (o->statistics & ACTSCOPE_RANK) seconds += 4.0 / 3 * side * side * side / r->eigen;
   return seconds;
 }

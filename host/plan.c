@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/cka.h"
 #include "core/dtype.h"
 #include "error.h"
 #include "memory.h"
@@ -58,7 +59,7 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
   RANGE(o->device >= ACTSCOPE_DEVICE_AUTO && o->device <= ACTSCOPE_DEVICE_CUDA, "device is not a device kind");
   RANGE(o->device_index >= 0, "device_index is negative");
   RANGE(o->threads >= 0 && o->threads <= 4096, "threads is outside 0 .. 4096");
-  RANGE((o->statistics & ~(uint32_t)ACTSCOPE_ALL) == 0 && o->statistics != 0, "statistics is empty or has unknown bits");
+  RANGE((o->statistics & ~(uint32_t)(ACTSCOPE_ALL | ACTSCOPE_CKA)) == 0 && o->statistics != 0, "statistics is empty or has unknown bits");
   RANGE((o->pair_functionals & ~(uint32_t)ACTSCOPE_PAIRS_ALL) == 0, "pair_functionals has unknown bits");
   RANGE(o->correlation >= ACTSCOPE_CORRELATION_AUTO && o->correlation <= ACTSCOPE_CORRELATION_GRAM,
         "correlation is not a method");
@@ -133,6 +134,9 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
                          index, name, actscope_dtype_name(l->dtype));
   if (l->features >> 32 && (o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK)))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
+  if (actscope_plan_wants_cka(l) && l->samples > CKA_SAMPLES_MOST)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: CKA of %llu samples: there may be %d at most", index, name,
+                         (unsigned long long)l->samples, CKA_SAMPLES_MOST);
   if (l->elements >= o->large_tensor) l->warnings |= ACTSCOPE_WARN_LARGE_TENSOR;
   return backend->layer_need(o, l);
 }
@@ -208,14 +212,41 @@ static actscope_status plan_build(actscope_plan **out, const actscope_layer *lay
   return plan_build_on(backend, &o, out, layers, count, need);
 }
 
+int actscope_plan_wants_cka(const struct plan_layer *l) {
+  return (l->options.statistics & ACTSCOPE_CKA) && l->role == ACTSCOPE_ROLE_ACTIVATION && l->elements > 0 &&
+         cka_entries(l->samples) > 0;
+}
+
+/* Layers keep what CKA takes in their order, as far as the budget goes beside the least scratch; *need is then with it. */
+static void cka_fit(actscope_plan *p, struct plan_need *need) {
+  const uint64_t left = p->options.memory_budget - p->own_bytes;
+  uint64_t kept = 0, any = 0;
+  for (size_t i = 0; i < p->count; ++i) kept += p->layers[i].kept_bytes, any |= p->layers[i].cka_bytes;
+  uint64_t scratch = need->least - kept;
+  if (!any) return;
+  for (size_t i = 0; i < p->count; ++i) {
+    struct plan_layer *l = &p->layers[i];
+    const uint64_t with = l->cka_least > scratch ? l->cka_least : scratch;
+    if (l->cka_bytes == 0) continue;
+    l->cka = kept + l->cka_bytes + with <= left;
+    if (!l->cka) l->warnings |= ACTSCOPE_WARN_NO_CKA;
+    else l->kept_bytes += l->cka_bytes, kept += l->cka_bytes, scratch = with;
+  }
+  layers_arrange(p);
+  memset(need, 0, sizeof *need);
+  p->backend->plan_need(p, need);
+}
+
 /* Cuts the workspace to what the budget leaves, or refuses. */
-static actscope_status plan_fit(actscope_plan *p, const struct plan_need *need) {
+static actscope_status plan_fit(actscope_plan *p, struct plan_need *need) {
   char a[32], b[32];
   uint64_t least = p->own_bytes + need->least;
   if (least > p->options.memory_budget)
     return actscope_fail(ACTSCOPE_BUDGET_TOO_SMALL, "%s: a memory budget of %s holds no method; the smallest that would is %llu bytes (%s)",
                          p->count ? p->layers[need->worst].name : "plan", actscope_plan_size_text(a, p->options.memory_budget),
                          (unsigned long long)least, actscope_plan_size_text(b, least));
+  cka_fit(p, need);
+  p->workspace_bytes = need->best;
   uint64_t left = p->options.memory_budget - p->own_bytes;
   if (p->workspace_bytes > left) p->workspace_bytes = left / 64 * 64;
   return ACTSCOPE_OK;
@@ -314,7 +345,7 @@ actscope_status actscope_plan_ensure_workspace(actscope_plan *p) {
 /* ---- Change of shapes ------------------------------------------------------------------------------------------------- */
 
 void actscope_plan_begin_windows(actscope_plan *p) {
-  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = 0;
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = p->layers[i].cka_samples = 0;
 }
 
 static int same_shape(const struct plan_layer *l, const actscope_layer *in) {
@@ -359,7 +390,6 @@ actscope_status actscope_plan_reshape(actscope_plan *p, const actscope_layer *la
     layers_exchange(p, other);
     p->backend->plan_need(p, &need);
     p->own_bytes = own - before.beside + need.beside;
-    p->workspace_bytes = need.best;
     status = plan_fit(p, &need);
     if (!status && p->workspace && p->held_bytes < p->workspace_bytes) {
       if (p->owns_workspace) workspace_drop(p);

@@ -26,6 +26,9 @@ struct plan_layer {
   /* set by the backend: workspace bytes of this layer alone, and what it leaves there between enqueues */
   struct cpu_need need;
   uint64_t kept_bytes, kept_offset;
+  uint64_t cka_bytes, cka_least; /* what CKA would keep besides, 0 for nothing, and its least scratch */
+  int cka;           /* it is kept: at the end of kept_bytes */
+  uint64_t cka_samples; /* of what is there; 0: nothing yet */
   int small;         /* the CPU backend's: measured beside others, a thread each .. */
   uint64_t alone_bytes; /* .. in so many bytes of its own */
   uint64_t sequence, steps; /* enqueues ever, and of the window */
@@ -63,7 +66,9 @@ void actscope_plan_log(const actscope_options *options, actscope_log_level level
 const char *actscope_plan_size_text(char text[32], uint64_t bytes);
 /* Gives the plan a workspace if it has none; refuses a plan that is closed. */
 actscope_status actscope_plan_ensure_workspace(actscope_plan *plan);
-/* Every window begins anew. */
+/* The layer is one that CKA was asked for and has. */
+int actscope_plan_wants_cka(const struct plan_layer *layer);
+/* Every window begins anew, and nothing is kept for CKA. */
 void actscope_plan_begin_windows(actscope_plan *plan);
 
 /* ---- running.c ------------------------------------------------------------------------------------------------------ */
@@ -94,7 +99,7 @@ struct plan_need {
 
 struct plan_backend {
   actscope_device device;
-  /* Sets layer->need and kept_bytes, or refuses with ACTSCOPE_UNSUPPORTED what this backend cannot do. */
+  /* Sets layer->need, kept_bytes, cka_bytes and cka_least, or refuses with ACTSCOPE_UNSUPPORTED what this backend cannot do. */
   actscope_status (*layer_need)(const actscope_options *options, struct plan_layer *layer);
   void (*plan_need)(const actscope_plan *plan, struct plan_need *need);
   /* Once workspace_bytes is decided; nothing is allocated after this but the workspace. close undoes it. */
@@ -110,6 +115,8 @@ struct plan_backend {
   actscope_status (*poll)(actscope_plan *plan, int wait);
   /* The layer was enqueued: completes layer->report. */
   actscope_status (*report)(actscope_plan *plan, struct plan_layer *layer);
+  /* As actscope_plan_cka(), of a plan whose work is done. */
+  actscope_status (*cka)(actscope_plan *plan, double *matrix);
   /* NULL where a plan's own alarm and history serve. */
   actscope_status (*reset)(actscope_plan *plan, int alarm); /* windows begin anew; with alarm it is forgotten, too */
   void (*alarm)(const actscope_plan *plan, size_t *layer, uint64_t *sequence);

@@ -138,6 +138,14 @@ actscope_status actscope_plan_report(actscope_plan *p, size_t layer, actscope_la
   return status;
 }
 
+actscope_status actscope_plan_cka(actscope_plan *p, double *matrix, size_t count) {
+  if (!p || !matrix) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "matrix" : "plan");
+  if (count != p->count)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%zu layers for a plan of %zu", count, p->count);
+  actscope_status status = poll(p, 0);
+  return status ? status : p->backend->cka(p, matrix);
+}
+
 actscope_status actscope_plan_report_at(actscope_plan *p, size_t layer, uint64_t sequence, actscope_layer_report *report) {
   if (!p || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "report" : "plan");
   if (layer >= p->count)

@@ -125,7 +125,8 @@ enum {
   ACTSCOPE_CORRELATION = 32,
   ACTSCOPE_RANK = 64,
   ACTSCOPE_SIMILARITY = 128, /* of samples */
-  ACTSCOPE_ALL = 255
+  ACTSCOPE_ALL = 255,        /* every section of a report */
+  ACTSCOPE_CKA = 256         /* beside them: keeps what actscope_plan_cka() compares layers by */
 };
 
 /* Functionals of |r| beyond its mean, mean square and maximum, which always come: a bit mask. */
@@ -280,7 +281,8 @@ enum {
   ACTSCOPE_WARN_NO_EFFECTIVE_RANK = 32, /* its eigenvalues did not fit the budget: effective_rank is NaN */
   ACTSCOPE_WARN_FEW_SAMPLES = 64,      /* N < 3: correlations do not exist or are all +-1 */
   ACTSCOPE_WARN_NO_VALID_PAIR = 128,   /* fewer than two valid features */
-  ACTSCOPE_WARN_COUNT = 8
+  ACTSCOPE_WARN_NO_CKA = 256,          /* what CKA keeps of the layer did not fit the budget: it is left out */
+  ACTSCOPE_WARN_COUNT = 9
 };
 
 typedef struct actscope_layer_report {
@@ -385,6 +387,18 @@ ACTSCOPE_API actscope_status actscope_plan_wait(actscope_plan *plan);
 
 /* Copies the report of layer 0 .. count-1. Errors: INVALID_ARGUMENT, NOT_READY. */
 ACTSCOPE_API actscope_status actscope_plan_report(actscope_plan *plan, size_t layer, actscope_layer_report *report);
+
+/* How alike the layers place the same samples, as each was last enqueued: debiased linear CKA (Kornblith et al. 2019, with
+ * the unbiased HSIC_1 of Song et al. 2012 as in Nguyen, Raghu and Kornblith 2021),
+ *   CKA = HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)),  K = X X^T of one layer's centred features, L of the other's,
+ *   HSIC_1(K, L) = (tr K'L' + (1'K'1)(1'L'1) / ((N-1)(N-2)) - 2/(N-2) 1'K'L'1) / (N(N-3)),  K', L' without their diagonals.
+ * matrix: count x count doubles, symmetric, -1 .. 1 (about 0 for independent layers), 1 on the diagonal; count must be the
+ * plan's. It is for activations that were asked for ACTSCOPE_CKA, of 4 samples or more (more than 4096 are refused by
+ * actscope_plan_create() with UNSUPPORTED). NaN: a pair of different numbers of samples, a layer that is of another kind,
+ * not enqueued since the plan was made, reset or bound, without a valid feature, or left out (ACTSCOPE_WARN_NO_CKA); also one
+ * of which centring leaves nothing. Features with a NaN or an infinity take no part. A layer keeps N(N-1)/2 floats in the
+ * workspace. Precision: 1e-5. Errors: INVALID_ARGUMENT, NOT_READY. */
+ACTSCOPE_API actscope_status actscope_plan_cka(actscope_plan *plan, double *matrix, size_t count);
 
 /* The name a layer got; NULL when the index is out of range. Valid as long as the plan. */
 ACTSCOPE_API const char *actscope_plan_layer_name(const actscope_plan *plan, size_t layer);

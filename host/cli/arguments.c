@@ -122,13 +122,13 @@ int parse_statistics(const char *option, const char *text, uint32_t *mask) {
     uint32_t bits;
   } names[] = {{"profile", ACTSCOPE_PROFILE},         {"distinct", ACTSCOPE_DISTINCT}, {"health", ACTSCOPE_HEALTH},
                {"correlation", ACTSCOPE_CORRELATION}, {"rank", ACTSCOPE_RANK},         {"similarity", ACTSCOPE_SIMILARITY},
-               {"all", ACTSCOPE_ALL}};
+               {"cka", ACTSCOPE_CKA},                 {"all", ACTSCOPE_ALL}};
   *mask = 0;
   for (const char *word = text; *word;) {
     size_t n = strcspn(word, ","), i = 0, known = sizeof names / sizeof *names;
     while (i < known && (strlen(names[i].name) != n || strncmp(names[i].name, word, n) != 0)) ++i;
     if (i == known) {
-      complain("%s knows profile, distinct, health, correlation, rank, similarity and all, not '%.*s'", option, (int)n, word);
+      complain("%s knows profile, distinct, health, correlation, rank, similarity, cka and all, not '%.*s'", option, (int)n, word);
       return -1;
     }
     *mask |= names[i].bits;

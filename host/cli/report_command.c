@@ -112,9 +112,13 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
   return result;
 }
 
-/* Drops the layers without numbers; d->scores and d->reports follow. The links are of no use any more. */
-static void keep_good(struct inputs *in, report_document *d) {
+/* Drops the layers without numbers; d->scores, d->reports and the entries of cka (NULL: none) follow. The links are of no use any more. */
+static void keep_good(struct inputs *in, report_document *d, double *cka) {
   size_t kept = 0;
+  for (size_t i = 0; cka && i < in->count; ++i)
+    for (size_t j = 0; j < in->count && !in->layers[i].error; ++j)
+      if (!in->layers[j].error) cka[kept++] = cka[i * in->count + j];
+  kept = 0;
   for (size_t i = 0; i < in->count; ++i) {
     if (in->layers[i].error) continue;
     for (size_t k = 0; k < d->scored && kept != i; ++k) {
@@ -177,6 +181,13 @@ static int analyse(struct settings *s, struct inputs *in) {
   size_t workspace = 0;
   actscope_plan_workspace(plan, &workspace, NULL);
   int result = run(s, in, plan, &bar);
+  double *cka = NULL;
+  int compared = 0;
+  if (s->options.statistics & ACTSCOPE_CKA) {
+    cka = calloc(in->count * in->count, sizeof *cka);
+    compared = cka && actscope_plan_cka(plan, cka, in->count) == ACTSCOPE_OK;
+    if (!compared) complain("no CKA: %s", cka ? actscope_last_error() : "out of memory");
+  }
   actscope_device device = actscope_plan_device(plan);
   actscope_memory_usage(s->options.device_index, &d.memory);
   log_memory(s, &d.memory);
@@ -190,6 +201,7 @@ static int analyse(struct settings *s, struct inputs *in) {
   d.workspace_bytes = workspace;
   d.layers = in->layers;
   d.compat = s->compat;
+  d.cka = compared ? cka : NULL;
   d.ranking = calloc(in->count, sizeof *d.ranking);
   d.reports = calloc(in->count, sizeof *d.reports);
   d.scores = calloc(in->count, sizeof *d.scores);
@@ -199,7 +211,7 @@ static int analyse(struct settings *s, struct inputs *in) {
     analysed = network_analyse(in->layers, in->count, in->links, s->compat, d.reports, d.scores, &d.scored) == 0;
   int written = EXIT_MEMORY_CAP;
   if (analysed) {
-    keep_good(in, &d);
+    keep_good(in, &d, cka);
     d.count = in->count;
     actscope_rank_bottlenecks(d.reports, in->count, d.ranking);
     d.seconds = seconds_now() - start;
@@ -207,6 +219,7 @@ static int analyse(struct settings *s, struct inputs *in) {
   } else {
     complain("out of memory while ranking the layers");
   }
+  free(cka);
   free(d.ranking);
   free(d.reports);
   free(d.scores);

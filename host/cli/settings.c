@@ -6,7 +6,7 @@
 
 const char settings_help[] =
       "What to measure\n"
-      "  --statistics LIST     of profile,distinct,health,correlation,rank,similarity (all)\n"
+      "  --statistics LIST     of profile,distinct,health,correlation,rank,similarity (all), and cka\n"
       "  --correlation METHOD  auto, exact, sampled or gram (auto: exact while N*D^2 <= 1e13)\n"
       "  --time-budget S       seconds a layer's exact correlations may take, by the plan's model, before auto samples\n"
       "  --pairs M             pair budget of sampled (16777216)\n"

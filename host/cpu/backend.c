@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "core/cka.h"
 #include "core/gram.h"
 #include "core/pairs.h"
 #include "cpu/cpu.h"
@@ -22,7 +23,7 @@
 enum { RANK_SIDE_MAX = 4096 };
 
 struct stages {
-  int profile, columns, pairs, gram, gram_required, similarity;
+  int profile, columns, pairs, gram, gram_required, similarity, cka;
   struct cpu_profile_request profile_request;
   struct cpu_pairs_request pairs_request;
 };
@@ -39,7 +40,8 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.pairs = (want & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM;
   s.gram_required = (want & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM;
   s.gram = s.gram_required || (want & ACTSCOPE_RANK);
-  s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram;
+  s.cka = actscope_plan_wants_cka(l);
+  s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram || s.cka;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0};
   s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0, 0};
@@ -68,6 +70,7 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
     struct cpu_need gram = actscope_cpu_gram_need(l->dtype, l->samples, l->features, threads);
     if (s.gram_required || side <= RANK_SIDE_MAX) widen(&need, gram, s.gram_required, base);
   }
+  if (s.cka) widen(&need, actscope_cpu_cka_need(l->dtype, l->samples, l->features, threads), 0, base);
   if (need.best < need.least) need.best = need.least;
   return need;
 }
@@ -139,9 +142,10 @@ struct place {
   uint64_t bytes;
   int threads;
   struct cpu_window *window;
+  float *cka; /* NULL: nothing is kept */
 };
 
-/* The feature side: health, pairs, Gram. */
+/* The feature side: health, pairs, Gram, CKA. */
 static actscope_status run_features(struct plan_layer *l, const struct stages *s, const struct view *v,
                                     const struct place *at) {
   const actscope_options *o = &l->options;
@@ -190,6 +194,12 @@ static actscope_status run_features(struct plan_layer *l, const struct stages *s
     r->correlation.adjusted_rms = pairs_adjusted_rms(r->correlation.mean_square, l->samples);
     actscope_plan_note_samples(l, valid);
   }
+  if (l->cka) {
+    int there;
+    status = actscope_cpu_cka(v, columns, at->threads, at->scratch + base, rest, at->cka, &there);
+    if (status) return status;
+    if (there) l->cka_samples = l->samples;
+  }
   if (o->statistics & ACTSCOPE_RANK) {
     double participation = valid > 0 ? gram_participation_ratio(frobenius, valid) : core_nan();
     if (valid > 0 && effective != effective) r->warnings |= ACTSCOPE_WARN_NO_EFFECTIVE_RANK;
@@ -232,6 +242,11 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
 static actscope_status layer_need(const actscope_options *o, struct plan_layer *l) {
   l->need = need_of(o, l, o->threads);
   l->kept_bytes = kept_of(o, l).all;
+  l->cka_bytes = l->cka_least = 0;
+  if (actscope_plan_wants_cka(l)) {
+    l->cka_bytes = round_up(cka_entries(l->samples) * sizeof(float));
+    l->cka_least = columns_bytes(l) + actscope_cpu_cka_need(l->dtype, l->samples, l->features, o->threads).least;
+  }
   l->small = o->threads > 1 && l->elements > 0 && l->seconds < small_seconds;
   l->alone_bytes = l->small ? round_up(need_of(o, l, 1).best) : 0;
   return ACTSCOPE_OK;
@@ -251,6 +266,7 @@ static void plan_need(const actscope_plan *p, struct plan_need *need) {
     const struct cpu_need *n = &p->layers[i].need;
     if (n->least > need->least) need->least = n->least, need->worst = i;
     if (n->best > need->best) need->best = n->best;
+    if (p->layers[i].cka && p->layers[i].cka_least > need->least) need->least = p->layers[i].cka_least, need->worst = i;
     if (!p->layers[i].small) continue;
     ++smalls;
     if (p->layers[i].alone_bytes > small) small = p->layers[i].alone_bytes;
@@ -283,10 +299,15 @@ static int active(const struct job *j, size_t layer) {
          (j->tensors[layer - j->first].data || j->plan->layers[layer].elements == 0);
 }
 
+static float *cka_of(const actscope_plan *p, const struct plan_layer *l) {
+  return l->cka ? (float *)((char *)p->workspace + l->kept_offset + l->kept_bytes - l->cka_bytes) : NULL;
+}
+
 static actscope_status run_layer(const struct job *j, size_t layer, char *scratch, uint64_t bytes, int threads) {
   struct plan_layer *l = &j->plan->layers[layer];
   double start = seconds_now();
-  const struct place at = {scratch, bytes, threads, window_of(j->plan, l)};
+  const struct place at = {scratch, bytes, threads, window_of(j->plan, l), cka_of(j->plan, l)};
+  l->cka_samples = 0;
   actscope_status status = measure(l, &j->tensors[layer - j->first], &at);
   l->report.status = status;
   l->report.seconds = seconds_now() - start;
@@ -373,5 +394,19 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
 static actscope_status poll(actscope_plan *p, int wait) { (void)p, (void)wait; return ACTSCOPE_OK; }
 static actscope_status report(actscope_plan *p, struct plan_layer *l) { (void)p, (void)l; return ACTSCOPE_OK; }
 
+static actscope_status cka(actscope_plan *p, double *matrix) {
+  const size_t n = p->count;
+#pragma omp parallel for num_threads(p->options.threads) schedule(dynamic, 1)
+  for (size_t i = 0; i < n; ++i)
+    for (size_t j = i; j < n; ++j) {
+      const struct plan_layer *a = &p->layers[i], *b = &p->layers[j];
+      double value = core_nan();
+      if (a->cka_samples && a->cka_samples == b->cka_samples)
+        value = i == j ? 1 : actscope_cpu_cka_pair(cka_of(p, a), cka_of(p, b), a->cka_samples);
+      matrix[i * n + j] = matrix[j * n + i] = value;
+    }
+  return ACTSCOPE_OK;
+}
+
 const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
-                                                  allocate, free_workspace, run, poll, report, NULL, NULL, NULL};
+                                                  allocate, free_workspace, run, poll, report, cka, NULL, NULL, NULL};

@@ -59,6 +59,13 @@ struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, u
 actscope_status actscope_cpu_gram(const struct view *v, const struct column *columns, int threads, void *scratch,
                                   uint64_t bytes, double *frobenius_square, double *effective_rank);
 
+/* The products of the centred samples that CKA takes (core/cka.h): cka_entries(samples) floats in kept. *there is 0 where
+ * the layer has none: too few samples, no valid feature, or no direction. */
+struct cpu_need actscope_cpu_cka_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+actscope_status actscope_cpu_cka(const struct view *v, const struct column *columns, int threads, void *scratch,
+                                 uint64_t bytes, float *kept, int *there);
+double actscope_cpu_cka_pair(const float *a, const float *b, uint64_t samples);
+
 /* ---- similarity.c: cosines between samples --------------------------------------------------------------------------- */
 struct cpu_need actscope_cpu_similarity_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
 actscope_status actscope_cpu_similarity(const struct view *v, int threads, void *scratch, uint64_t bytes,

@@ -1,9 +1,11 @@
-/* gram.c - the smaller of K = Z Z^T and R = Z^T Z, its Frobenius norm and its eigenvalues.
+/* gram.c - the smaller of K = Z Z^T and R = Z^T Z, its Frobenius norm and its eigenvalues; and K = X X^T of centred
+ * features, for CKA.
  *
  * Groups of values (features for K, samples for R) are packed by all threads, then multiplied tile by tile into the
  * matrix, each tile by one thread and chunk by chunk in order: the same bits for any number of threads. */
 #include <omp.h>
 
+#include "core/cka.h"
 #include "cpu/cpu.h"
 #include "cpu/simd/gram.h"
 #include "cpu/zscores.h"
@@ -30,11 +32,17 @@ static uint64_t chunks_useful(uint64_t n, uint64_t values, uint64_t size) {
   return chunks > 0 ? chunks : 1;
 }
 
-struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
-  uint64_t n = least_of(samples, features), size = actscope_tile_size(dtype), chunk = chunk_bytes(n, size);
+/* Of a matrix of n x n over so many values. */
+static struct cpu_need need_of(actscope_dtype dtype, uint64_t n, uint64_t values, uint64_t features, int threads) {
+  uint64_t size = actscope_tile_size(dtype), chunk = chunk_bytes(n, size);
   uint64_t fixed = list_bytes(features) + matrix_bytes(n) + (uint64_t)threads * ZSCORES_BUFFER;
-  uint64_t values = samples < features ? features : samples;
   return (struct cpu_need){fixed + chunk, fixed + chunk * chunks_useful(n, values, size)};
+}
+struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
+  return need_of(dtype, least_of(samples, features), samples < features ? features : samples, features, threads);
+}
+struct cpu_need actscope_cpu_cka_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads) {
+  return need_of(dtype, samples, features, features, threads);
 }
 
 struct run {
@@ -103,6 +111,27 @@ static void multiply(struct run *r, int threads) {
   }
 }
 
+/* The matrix of a layer whose `valid` features are listed at the start of scratch; 0 when scratch is too small. r->n and
+ * r->values are set, and are not 0. */
+static int matrix_of(struct run *r, const struct view *v, const struct column *columns, uint64_t valid, int by_sample,
+                     double unscaled, int threads, void *scratch, uint64_t bytes) {
+  r->size = actscope_tile_size(v->dtype);
+  uint64_t fixed = list_bytes(v->features) + matrix_bytes(r->n) + (uint64_t)threads * ZSCORES_BUFFER;
+  uint64_t chunk = chunk_bytes(r->n, r->size), chunks = chunks_useful(r->n, r->values, r->size);
+  if (bytes < fixed + chunk) return 0;
+  if (chunks > (bytes - fixed) / chunk) chunks = (bytes - fixed) / chunk;
+  actscope_zscores_init(&r->z, v, columns, scratch, valid, 0, by_sample);
+  r->z.unscaled = unscaled;
+  r->kernels = r->z.kernels;
+  r->band = (struct product_band){r->n, r->n, 0, 0};
+  r->group = chunks * CHUNK;
+  r->matrix = (double *)((char *)scratch + list_bytes(v->features));
+  r->buffers = (char *)r->matrix + matrix_bytes(r->n);
+  r->panels = r->buffers + (uint64_t)threads * ZSCORES_BUFFER;
+  multiply(r, threads);
+  return 1;
+}
+
 actscope_status actscope_cpu_gram(const struct view *v, const struct column *columns, int threads, void *scratch,
                                   uint64_t bytes, double *frobenius_square, double *effective_rank) {
   struct run r;
@@ -115,20 +144,8 @@ actscope_status actscope_cpu_gram(const struct view *v, const struct column *col
   int by_sample = v->samples <= valid;
   r.n = by_sample ? v->samples : valid;
   r.values = by_sample ? valid : v->samples;
-  r.size = actscope_tile_size(v->dtype);
   if (r.n == 0 || valid == 0) return ACTSCOPE_OK;
-  uint64_t fixed = list_bytes(v->features) + matrix_bytes(r.n) + (uint64_t)threads * ZSCORES_BUFFER;
-  uint64_t chunk = chunk_bytes(r.n, r.size), chunks = chunks_useful(r.n, r.values, r.size);
-  if (bytes < fixed + chunk) goto small;
-  if (chunks > (bytes - fixed) / chunk) chunks = (bytes - fixed) / chunk;
-  actscope_zscores_init(&r.z, v, columns, scratch, valid, 0, by_sample);
-  r.kernels = r.z.kernels;
-  r.band = (struct product_band){r.n, r.n, 0, 0};
-  r.group = chunks * CHUNK;
-  r.matrix = (double *)((char *)scratch + list_bytes(v->features));
-  r.buffers = (char *)r.matrix + matrix_bytes(r.n);
-  r.panels = r.buffers + (uint64_t)threads * ZSCORES_BUFFER;
-  multiply(&r, threads);
+  if (!matrix_of(&r, v, columns, valid, by_sample, 0, threads, scratch, bytes)) goto small;
 
   double diagonal = 0, above = 0;
   for (uint64_t i = 0; i < r.n; ++i) {
@@ -154,4 +171,54 @@ actscope_status actscope_cpu_gram(const struct view *v, const struct column *col
 small:
   return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "Gram matrix: %llu bytes of scratch memory are too few",
                        (unsigned long long)bytes);
+}
+
+/* ---- CKA ---------------------------------------------------------------------------------------------------------------- */
+
+actscope_status actscope_cpu_cka(const struct view *v, const struct column *columns, int threads, void *scratch,
+                                 uint64_t bytes, float *kept, int *there) {
+  struct run r;
+  memset(&r, 0, sizeof r);
+  *there = 0;
+  if (v->features >> 32) return actscope_fail(ACTSCOPE_UNSUPPORTED, "CKA: 2^32 features or more");
+  if (bytes < list_bytes(v->features)) goto small;
+  uint64_t valid = actscope_zscores_list(columns, v->features, scratch), n = v->samples;
+  if (valid == 0 || cka_entries(n) == 0) return ACTSCOPE_OK;
+  double most = 0; /* CKA does not depend on a common factor: with this one nothing overflows */
+  for (uint64_t i = 0; i < v->features; ++i)
+    if (column_valid(&columns[i]) && columns[i].m2 > most) most = columns[i].m2;
+  r.n = n, r.values = valid;
+  if (!matrix_of(&r, v, columns, valid, 1, 1 / sqrt(most), threads, scratch, bytes)) goto small;
+  double *sum = r.matrix + n * n, total = 0, before = 0, square = 0;
+  memset(sum, 0, n * sizeof *sum);
+  for (uint64_t i = 0; i < n; ++i)
+    for (uint64_t j = i + 1; j < n; ++j) {
+      double k = r.matrix[i * n + j];
+      sum[i] += k, sum[j] += k;
+      before += k * k;
+    }
+  for (uint64_t i = 0; i < n; ++i) total += sum[i];
+  for (uint64_t i = 0; i < n; ++i)
+    for (uint64_t j = i + 1; j < n; ++j) {
+      double a = r.matrix[i * n + j] = cka_centred(r.matrix[i * n + j], sum[i], sum[j], total, n);
+      square += a * a;
+    }
+  double scale = cka_scale(square, before);
+  for (uint64_t i = 0; i < n; ++i)
+    for (uint64_t j = i + 1; j < n; ++j) kept[cka_row(n, i) + j - i - 1] = (float)(r.matrix[i * n + j] * scale);
+  *there = scale > 0;
+  return ACTSCOPE_OK;
+small:
+  return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "CKA: %llu bytes of scratch memory are too few", (unsigned long long)bytes);
+}
+
+double actscope_cpu_cka_pair(const float *a, const float *b, uint64_t samples) {
+  enum { LANES = 8 };
+  double lane[LANES] = {0}, dot = 0;
+  uint64_t count = cka_entries(samples), i = 0;
+  for (; i + LANES <= count; i += LANES)
+    for (int k = 0; k < LANES; ++k) lane[k] += (double)a[i + (uint64_t)k] * (double)b[i + (uint64_t)k];
+  for (; i < count; ++i) dot += (double)a[i] * (double)b[i];
+  for (int k = 0; k < LANES; ++k) dot += lane[k];
+  return cka_value(dot);
 }

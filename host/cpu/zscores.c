@@ -19,6 +19,7 @@ void actscope_zscores_init(struct zscores *z, const struct view *v, const struct
   z->valid = valid;
   z->order = order;
   z->by_sample = by_sample;
+  z->unscaled = 0;
   z->samples_inner = actscope_tile_samples_inner(v);
   z->wide = v->dtype == ACTSCOPE_FLOAT64;
   z->kernels = z->wide ? &table->wide : &table->single;
@@ -33,7 +34,7 @@ void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positi
   for (uint64_t i = 0; i < features; ++i) {
     chosen[i] = z->list[z->order ? random_permute(z->order, first + i) : first + i];
     mean[i] = z->columns[chosen[i]].mean;
-    scale[i] = column_scale(&z->columns[chosen[i]]);
+    scale[i] = z->unscaled > 0 ? z->unscaled : column_scale(&z->columns[chosen[i]]);
   }
   struct tile_indices feature = {chosen, 0, features};
   struct tile_indices sample = {0, z->by_sample ? p0 : k0, z->by_sample ? positions : values};

@@ -17,6 +17,7 @@ struct zscores {
   const struct random_permutation *order; /* of the valid features; NULL: as they come */
   int by_sample;                          /* positions are samples and values features, else the other way round */
   int samples_inner, wide;
+  double unscaled;                        /* 0; else values are (x - mean) times this, not z-scores */
   const struct product_kernels *kernels;
 };
 

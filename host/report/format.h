@@ -46,6 +46,8 @@ char *report_clean(const char *text);
 /* ---- The document --------------------------------------------------------------------------------------------------
  */
 
+/* 1 when the layer is one of the document's matrix of CKA: an activation with numbers. */
+int report_has_cka(const report_layer *layer);
 int report_has_numbers(const report_layer *layer);
 
 /* Whether the layers come from more than one file, so that names alone may not tell them apart. */

@@ -135,7 +135,8 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
                     {ACTSCOPE_HEALTH, "health"},
                     {ACTSCOPE_CORRELATION, "correlation"},
                     {ACTSCOPE_RANK, "rank"},
-                    {ACTSCOPE_SIMILARITY, "similarity"}};
+                    {ACTSCOPE_SIMILARITY, "similarity"},
+                    {ACTSCOPE_CKA, "cka"}};
   char device[32];
   cJSON *item = cJSON_CreateObject(), *list = cJSON_CreateArray();
   if (options->device == ACTSCOPE_DEVICE_CUDA) {
@@ -174,6 +175,25 @@ static void add_head(builder *b, cJSON *item, const report_document *document) {
   add(b, memory, "device_held_peak_bytes", count(document->memory.device_held_peak_bytes));
   add(b, item, "memory", memory);
   add(b, item, "seconds", real(document->seconds));
+}
+
+/* The activations that have numbers, and CKA of each with each. */
+static cJSON *cka_of(builder *b, const report_document *document) {
+  cJSON *item = cJSON_CreateObject(), *layers = cJSON_CreateArray(), *sources = cJSON_CreateArray();
+  cJSON *matrix = cJSON_CreateArray();
+  for (size_t i = 0; i < document->count; i++) {
+    if (!report_has_cka(&document->layers[i])) continue;
+    cJSON *row = cJSON_CreateArray();
+    add(b, layers, NULL, text(document->layers[i].name));
+    add(b, sources, NULL, text(document->layers[i].source));
+    for (size_t j = 0; j < document->count; j++)
+      if (report_has_cka(&document->layers[j])) add(b, row, NULL, real(document->cka[i * document->count + j]));
+    add(b, matrix, NULL, row);
+  }
+  add(b, item, "layers", layers);
+  add(b, item, "sources", sources);
+  add(b, item, "matrix", matrix);
+  return item;
 }
 
 static void add_network(builder *b, cJSON *item, const report_document *document) {
@@ -216,6 +236,7 @@ static void add_network(builder *b, cJSON *item, const report_document *document
   add(b, item, "bottlenecks", bottlenecks);
   if (document->scores) add(b, item, "scores", scores);
   add(b, item, "large_tensors", large);
+  if (document->cka) add(b, item, "cka", cka_of(b, document));
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------- */

@@ -29,6 +29,10 @@ int report_has_numbers(const report_layer *layer) {
   return layer->error == NULL && layer->report.status == ACTSCOPE_OK;
 }
 
+int report_has_cka(const report_layer *layer) {
+  return report_has_numbers(layer) && layer->role == ACTSCOPE_ROLE_ACTIVATION;
+}
+
 int report_has_score(const report_document *document, const actscope_bottleneck *entry) {
   return entry->layer < document->count && isfinite(entry->score) &&
          report_has_numbers(&document->layers[entry->layer]);

@@ -48,6 +48,7 @@ typedef struct report_document {
   actscope_network_scores *scores; /* one an activation, in the order of the layers, which they index; or NULL */
   actscope_layer_report *reports;  /* of the layers, as the scores index them; NULL without scores */
   size_t scored;
+  const double *cka;       /* actscope_plan_cka() of the layers, count x count; NULL: not asked for */
   int compat;              /* layers carry compat scores */
 } report_document;
 

@@ -435,6 +435,34 @@ static void put_ranking(const page *p) {
   if (with_reason > row) report_print(p->sink, "     and %zu more with a reason\n", with_reason - row);
 }
 
+/* The two layers that are most alike. */
+static void put_cka(const page *p) {
+  const report_document *document = p->document;
+  const report_layer *best[2] = {NULL, NULL};
+  double most = -INFINITY;
+  char labels[2][256], line[640], value[REPORT_TEXT];
+  for (size_t i = 0; i < document->count; i++)
+    for (size_t j = i + 1; j < document->count && report_has_cka(&document->layers[i]); j++) {
+      double cka = document->cka[i * document->count + j];
+      if (report_has_cka(&document->layers[j]) && cka > most) /* not for NaN */
+        most = cka, best[0] = &document->layers[i], best[1] = &document->layers[j];
+    }
+  report_put(p->sink, "\n");
+  if (!best[0]) {
+    wrapped(p, "CKA: no two layers can be compared.", 0);
+    return;
+  }
+  for (int k = 0; k < 2; k++) {
+    char source[256];
+    report_fit(labels[k], sizeof labels[k] / 2, name_of(best[k]), 32);
+    short_source(document, best[k], source, sizeof source / 2);
+    strcat(labels[k], source);
+  }
+  snprintf(value, sizeof value, "%.2f", most);
+  snprintf(line, sizeof line, "Most alike by CKA (1: the same up to rotation and scale): %s and %s, %s", labels[0], labels[1], value);
+  wrapped(p, line, 0);
+}
+
 static void put_warnings(const page *p) {
   const report_document *document = p->document;
   int any = 0;
@@ -579,6 +607,7 @@ int report_write_table(report_sink *sink, const report_document *document, int c
   put_ranking(&p);
   put_layers(&p);
   put_scores(&p);
+  if (document->cka) put_cka(&p);
   if (document->compat) put_compat(&p);
   put_legend(&p);
   put_warnings(&p);

@@ -47,7 +47,9 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
     _place(views, options)
     o = _options.build(options)
     reports, layers = [], []
-    with Plan([(name, DTYPE_NAMES[v.dtype], v.shape) for name, v in views], **options) as plan:
+    found = [{"name": name, "shape": list(v.shape), "role": "activation"} for name, v in views]
+    _report.pair(found)
+    with Plan([(name, DTYPE_NAMES[v.dtype], v.shape, of["role"]) for (name, v), of in zip(views, found)], **options) as plan:
         backend, workspace = plan.device, plan.workspace_bytes
         for i, (name, v) in enumerate(views):
             plan.enqueue_layer(i, v)
@@ -55,7 +57,11 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         for i, (name, v) in enumerate(views):
             reports.append(plan.raw_report(i))
             layers.append(_report.layer(reports[-1], name, None, v.shape))
+        matrix = plan.cka() if o.statistics & _options.NETWORK["cka"] else None
         usage = {name: size for name, size in _report.memory_usage(o.device_index).items() if name in _MEMORY}
+    network = _report.network(reports, layers)
+    if matrix is not None:
+        network["cka"] = _report.cka(matrix, layers)
     return {
         "schema": SCHEMA,
         "version": library.actscope_version().decode(),
@@ -65,7 +71,7 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         "memory": {"budget_bytes": o.memory_budget, "workspace_bytes": workspace, **usage},
         "seconds": time.monotonic() - started,
         "layers": layers,
-        "network": _report.network(reports, layers),
+        "network": network,
     }
 
 

@@ -13,6 +13,8 @@ STATISTICS = {member.name: header.constants["ACTSCOPE_" + member.name.upper()]
               for member in header.members["actscope_layer_report"] if member.type in header.members}
 # Parts of the profile, for those who measure often: the C API has them, the command line does not.
 PARTS = {name: header.constants["ACTSCOPE_" + name.upper()] for name in ("moments", "entropy", "quantiles")}
+# What is no section of a layer: the network's.
+NETWORK = {"cka": header.constants["ACTSCOPE_CKA"]}
 METHODS = {"correlation": "actscope_correlation_method", "distinct": "actscope_distinct_method"}
 # What the structure takes as a number under the name it has on the command line.
 _OWN = ("device", "memory", "statistics", "precision", "log", "log_level", *METHODS)
@@ -53,9 +55,9 @@ def _choice(value: Any, choices: Sequence[str], name: str) -> int:
 def _statistics(value: Union[str, Iterable[str]]) -> int:
     mask = 0
     for word in words(value, "statistics"):
-        bits = header.constants["ACTSCOPE_ALL"] if word == "all" else STATISTICS.get(word) or PARTS.get(word)
+        bits = header.constants["ACTSCOPE_ALL"] if word == "all" else {**STATISTICS, **PARTS, **NETWORK}.get(word)
         if bits is None:
-            raise InvalidArgumentError(f"statistics knows {', '.join([*STATISTICS, *PARTS])} and all, not {word!r}")
+            raise InvalidArgumentError(f"statistics knows {', '.join([*STATISTICS, *PARTS, *NETWORK])} and all, not {word!r}")
         mask |= bits
     return mask
 
@@ -126,7 +128,7 @@ def described(o: Any) -> Dict[str, Any]:
     return {
         "device": device,
         "memory": o.memory_budget,
-        "statistics": [name for name, bits in STATISTICS.items() if o.statistics & bits],
+        "statistics": [name for name, bits in {**STATISTICS, **NETWORK}.items() if o.statistics & bits],
         "correlation": enum_names("actscope_correlation_method")[o.correlation],
         "pairs": o.pairs,
         "seed": o.seed,

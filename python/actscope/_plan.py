@@ -6,13 +6,15 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import _options, _report
 from ._arrays import View, dtype_code, view
+from ._errors import InvalidArgumentError
 from ._library import Layer, LayerReport, check, enum_names, header, library
 
 NOT_READY = header.constants["ACTSCOPE_NOT_READY"]
 
 
 class Plan:
-    """Layers as (name, dtype, shape), and options as keywords, named as on the command line of `actscope report`.
+    """Layers as (name, dtype, shape) or (name, dtype, shape, role), and options as keywords, named as on the command line
+    of `actscope report`. A role is "activation", which is what is left out, "gradient" or "weight".
 
     Nothing is allocated after the first enqueue. On a GPU `enqueue` returns at once and `poll` tells whether the reports
     are there; on the CPU they are when `enqueue` returns. A plan belongs to one thread at a time.
@@ -25,11 +27,11 @@ class Plan:
     Raises InvalidArgumentError, OutOfMemoryError, NoDeviceError, UnsupportedError and BudgetTooSmallError.
     """
 
-    def __init__(self, layers: Iterable[Tuple[str, str, Sequence[int]]], **options: Any) -> None:
+    def __init__(self, layers: Iterable[Tuple[Any, ...]], **options: Any) -> None:
         self._handle = ctypes.c_void_p()
-        self._layers = [(str(name), dtype_code(dtype), tuple(shape)) for name, dtype, shape in layers]
+        self._layers, roles = _listed(layers)
         self._options = _options.build(options)
-        array, self._keep = _layer_array(self._layers)
+        array, self._keep = _layer_array(self._layers, roles)
         check(library.actscope_plan_create(ctypes.byref(self._handle), array, len(self._layers),
                                            ctypes.byref(self._options)))
 
@@ -120,24 +122,44 @@ class Plan:
         name, _, shape = self._layers[layer]
         return _report.layer(report, name, None, shape)
 
+    def cka(self) -> List[List[Optional[float]]]:
+        """Debiased linear CKA between the layers as last enqueued, a row a layer; the plan was made with "cka" among its
+        statistics. None where two layers cannot be compared."""
+        count = len(self._layers)
+        matrix = (ctypes.c_double * max(count * count, 1))()
+        check(library.actscope_plan_cka(self._handle, matrix, count))
+        return [[_report.real(value) for value in matrix[i * count:(i + 1) * count]] for i in range(count)]
+
     def _alive(self) -> None:
         if not self._handle:
             check(library.actscope_plan_wait(self._handle))
 
 
-def _layer_array(layers: Sequence[Tuple[str, int, Sequence[int]]]) -> Tuple[Any, List[Any]]:
+def _listed(layers: Iterable[Tuple[Any, ...]]) -> Tuple[List[Tuple[str, int, Tuple[int, ...]]], List[int]]:
+    """The layers without their roles, and these."""
+    listed, roles, known = [], [], enum_names("actscope_role")
+    for name, dtype, shape, *role in layers:
+        if len(role) > 1 or (role and role[0] not in known):
+            raise InvalidArgumentError(f"layer {name}: role wants {', '.join(known[:-1])} or {known[-1]}, not {role[0]!r}")
+        listed.append((str(name), dtype_code(dtype), tuple(shape)))
+        roles.append(known.index(role[0]) if role else 0)
+    return listed, roles
+
+
+def _layer_array(layers: Sequence[Tuple[str, int, Sequence[int]]], roles: Sequence[int]) -> Tuple[Any, List[Any]]:
     array, keep = (Layer * max(len(layers), 1))(), []
-    for entry, (name, dtype, shape) in zip(array, layers):
+    for entry, (name, dtype, shape), role in zip(array, layers, roles):
+        entry.role = role
         axes = (ctypes.c_int64 * max(len(shape), 1))(*shape)
         entry.name, entry.dtype, entry.ndim, entry.shape = name.encode(), dtype, len(shape), axes
         keep.append(axes)
     return array, keep
 
 
-def minimum_budget(layers: Iterable[Tuple[str, str, Sequence[int]]], **options: Any) -> int:
+def minimum_budget(layers: Iterable[Tuple[Any, ...]], **options: Any) -> int:
     """The smallest `memory`, in bytes, with which a plan of these layers and options can be made."""
-    listed = [(str(name), dtype_code(dtype), tuple(shape)) for name, dtype, shape in layers]
-    array, _keep = _layer_array(listed)
+    listed, roles = _listed(layers)
+    array, _keep = _layer_array(listed, roles)
     o, size = _options.build(options), ctypes.c_uint64()
     check(library.actscope_minimum_budget(array, len(listed), ctypes.byref(o), ctypes.byref(size)))
     return size.value

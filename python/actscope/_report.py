@@ -17,7 +17,7 @@ _PROFILE = header.constants["ACTSCOPE_PROFILE"]
 _GRAM = header.constants["ACTSCOPE_CORRELATION_GRAM"]
 
 
-def _real(value: float) -> Optional[float]:
+def real(value: float) -> Optional[float]:
     """A number that does not exist is None."""
     return value if math.isfinite(value) else None
 
@@ -31,12 +31,12 @@ def _reader(section: str, member: Any) -> Callable[[Any], Any]:
     if member.length is not None:
         keys = _KEYS.get(name)
         if keys is not None:
-            return lambda s: {key: _real(v) for key, v in zip(keys, getattr(s, name))}
+            return lambda s: {key: real(v) for key, v in zip(keys, getattr(s, name))}
         if member.type == "double":
-            return lambda s: [_real(v) for v in getattr(s, name)]
+            return lambda s: [real(v) for v in getattr(s, name)]
         return lambda s: list(getattr(s, name))
     if member.type == "double":
-        return lambda s: _real(getattr(s, name))
+        return lambda s: real(getattr(s, name))
     return lambda s: getattr(s, name)
 
 
@@ -64,7 +64,7 @@ def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int], r
     """One layer's report."""
     result: Dict[str, Any] = {
         "name": name, "source": source, "role": role, "dtype": DTYPE_NAMES[report.dtype], "shape": list(shape),
-        "samples": report.samples, "features": report.features, "seconds": _real(report.seconds),
+        "samples": report.samples, "features": report.features, "seconds": real(report.seconds),
         "warnings": warnings_of(report),
     }
     for section, bits, fields in SECTIONS:
@@ -116,12 +116,19 @@ def scores(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> List[Dic
         row = {"layer": layers[s.layer]["name"], "source": layers[s.layer]["source"],
                "gradient": None if s.gradient == none else layers[s.gradient]["name"],
                "weight": None if s.weight == none else layers[s.weight]["name"]}
-        row.update((library.actscope_score_name(k).decode(), _real(s.score[k])) for k in range(families))
-        row["ingredients"] = {library.actscope_ingredient_name(k).decode(): _real(s.ingredient[k]) for k in range(parts)}
+        row.update((library.actscope_score_name(k).decode(), real(s.score[k])) for k in range(families))
+        row["ingredients"] = {library.actscope_ingredient_name(k).decode(): real(s.ingredient[k]) for k in range(parts)}
         row["reasons"] = [text.value.decode(errors="replace") for k in range(parts)
                           if library.actscope_ingredient_text(ctypes.byref(s), array, k, text, len(text))]
         rows.append(row)
     return rows
+
+
+def cka(matrix: Sequence[Sequence[Optional[float]]], layers: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """CKA of the activations among the layers, whose roles are known."""
+    those = [i for i, of in enumerate(layers) if of["role"] == "activation"]
+    return {"layers": [layers[i]["name"] for i in those], "sources": [layers[i]["source"] for i in those],
+            "matrix": [[matrix[i][j] for j in those] for i in those]}
 
 
 def network(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> Dict[str, Any]:

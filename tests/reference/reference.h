@@ -68,6 +68,8 @@ double ref_noise_floor(uint64_t samples);
 void ref_rank(const struct ref_matrix *m, actscope_rank *out);
 /* The mean cosine over all pairs of samples, one pair after the other, and which samples have no direction. */
 void ref_similarity(const struct ref_matrix *m, actscope_similarity *out);
+/* Debiased linear CKA of two layers (cka.c); NaN where it does not exist. */
+double ref_cka(const struct ref_matrix *a, const struct ref_matrix *b);
 /* Eigenvalues of a symmetric n x n matrix (destroyed) by cyclic Jacobi rotations, unordered. */
 void ref_eigenvalues(double *a, uint64_t n, double *eigenvalues);
 

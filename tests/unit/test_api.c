@@ -187,7 +187,7 @@ Test(api, options_outside_their_range_are_refused) {
   BAD_OPTION(threads, -1);
   BAD_OPTION(threads, 1 << 20);
   BAD_OPTION(statistics, 0);
-  BAD_OPTION(statistics, 256);
+  BAD_OPTION(statistics, 512);
   BAD_OPTION(pair_functionals, 4);
   BAD_OPTION(correlation, (actscope_correlation_method)4);
   BAD_OPTION(correlation, (actscope_correlation_method)-1);
