@@ -38,8 +38,7 @@ cudaError_t gpu_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynam
   cudaError_t e = gpu_allow_dynamic(kernel, dynamic);
   if (e != cudaSuccess) return e;
 #ifdef SIMT
-  (void)stream;
-  return simt::launch(kernel, grid, block, dynamic, std::forward<A>(args)...);
+  return simt::launch(kernel, grid, block, dynamic, stream, std::forward<A>(args)...);
 #else
   cudaLaunchConfig_t c = {};
   c.gridDim = grid, c.blockDim = block, c.dynamicSmemBytes = dynamic, c.stream = stream;

@@ -11,6 +11,7 @@ SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
 SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
              -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
+SIM_ENGINE := simt tests/sim/runtime tests/sim/streams
 SIM_SEEDS := 0 1 7
 # cuRAND's own Philox, whose header has a path for the host, where the toolkit is installed.
 SIM_CURAND := $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/include/curand_philox4x32_x.h))
@@ -40,19 +41,19 @@ $(B)/sim/$(1)/%.o: %.c mk/sim.mk
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(SIM_CBASE) $$(SIM_FLAGS_$(1)) -c $$< -o $$@
-$(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o
+$(B)/sim/$(1)/faults: $(B)/sim/$(1)/tests/sim/faults.cu.o $(SIM_ENGINE:%=$(B)/sim/$(1)/%.o)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread
 $(B)/sim/$(1)/test: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU) $(SIM_TEST)) $(B)/sim/$(1)/tests/sim/main.o \
-    $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
+    $(SIM_ENGINE:%=$(B)/sim/$(1)/%.o) $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
 $(B)/sim/$(1)/plan: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_PLAN)) \
-    $(B)/sim/$(1)/tests/sim/hooks.o $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
+    $(B)/sim/$(1)/tests/sim/hooks.o $(SIM_ENGINE:%=$(B)/sim/$(1)/%.o) $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$^ -o $$@ -pthread -lm
 $(B)/sim/$(1)/actscope-bench: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/$(1)/%.o,$(SIM_HOST) $(SIM_BENCH)) \
-    $(B)/sim/$(1)/simt.o $(B)/sim/$(1)/tests/sim/runtime.o $(SIM_C)
+    $(SIM_ENGINE:%=$(B)/sim/$(1)/%.o) $(SIM_C)
 	$$(call say,LD,$$@)
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$(BENCH_WRAP) $$^ -o $$@ -pthread $$(IOLIBS) -lm -ldl
 endef

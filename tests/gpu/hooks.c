@@ -40,7 +40,7 @@ int hook_replay(void) {
   return (int)(e == cudaSuccess ? cudaStreamSynchronize(graph_stream) : e);
 }
 int hook_sim(void) { return 0; }
-void hook_defer(int on) { (void)on; }
+int hook_order(int order) { return order; }
 void hook_drain(void) {}
 void hook_fail(long n, int error) { (void)n, (void)error; }
 void hook_no_driver(void) {}

@@ -20,8 +20,10 @@ int hook_replay(void);
 
 /* What only sim can do; on a device hook_sim() is 0 and the others do nothing. */
 int hook_sim(void);
-void hook_defer(int on);        /* work waits until the host waits for it, or until .. */
-void hook_drain(void);          /* .. here */
+/* When work runs (tests/sim/simt.h), all that was there first. Returns the order before, which tests go back to. */
+enum { HOOK_AT_ONCE, HOOK_LATE, HOOK_SIDE_FIRST, HOOK_RANDOM, HOOK_ORDERS };
+int hook_order(int order);
+void hook_drain(void); /* runs all */
 void hook_fail(long n, int error); /* the n-th call of the runtime from now on fails with this; n 0: none */
 void hook_no_driver(void);
 void hook_break(int error);     /* the device broke: every call fails with this; 0 mends it */

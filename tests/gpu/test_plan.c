@@ -253,6 +253,7 @@ static void step_up(const char *name, actscope_layer_report *got, const actscope
   got->rank.effective_rank = want->rank.effective_rank;
 }
 static void features_with(actscope_options o, const struct network *n, uint32_t may) {
+  o.same_pairs = 1; /* in both rounds */
   actscope_layer_report *want = cpu_reports(n, o);
   actscope_plan *p = plan_of(n, &o);
   for (int round = 0; round < 2; ++round) {
@@ -325,7 +326,7 @@ static void test_strips(void) {
     network_add(n, DATA_NORMAL, ACTSCOPE_FLOAT32, 9, 20, LAYOUT_ROWS);
     network_add(n, DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, cases[k].samples, cases[k].features - 19, LAYOUT_COLUMNS);
     actscope_options o = cuda_options();
-    o.statistics = cases[k].statistics, o.correlation = cases[k].method, o.pairs = cases[k].pairs, o.precision = k % 2 ? ACTSCOPE_PRECISION_FP32 : o.precision;
+    o.statistics = cases[k].statistics, o.correlation = cases[k].method, o.pairs = cases[k].pairs, o.same_pairs = 1, o.precision = k % 2 ? ACTSCOPE_PRECISION_FP32 : o.precision;
     actscope_layer_report *want = cpu_reports(n, o), whole[3];
     uint64_t least = 0;
     CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &least), ACTSCOPE_OK);
@@ -660,7 +661,7 @@ static void test_running(void) { /* work that has not run yet */
   actscope_options o = cuda_options();
   actscope_layer_report *want = cpu_reports(n, o), r;
   actscope_plan *p = plan_of(n, &o);
-  hook_defer(1);
+  const int order = hook_order(HOOK_LATE);
   for (int round = 0; round < 3; ++round) {
     CHECK_STATUS(actscope_plan_enqueue(p, round == 1 ? n->here : n->there, n->count, NULL), ACTSCOPE_OK);
     CHECK_STATUS(actscope_plan_poll(p), ACTSCOPE_NOT_READY);
@@ -671,7 +672,7 @@ static void test_running(void) { /* work that has not run yet */
   }
   CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, NULL), ACTSCOPE_OK);
   actscope_plan_destroy(p); /* waits: the records are still to be written */
-  hook_defer(0);
+  hook_order(order);
   free(want);
   network_free(n);
 }
@@ -716,7 +717,7 @@ static void test_broken_device(void) { /* the device fails while it runs: at the
   actscope_options o = cuda_options();
   actscope_layer_report *want = cpu_reports(n, o), r;
   actscope_plan *p = plan_of(n, &o);
-  hook_defer(1);
+  const int order = hook_order(HOOK_LATE);
   CHECK_STATUS(actscope_plan_enqueue(p, n->there, 2, NULL), ACTSCOPE_OK);
   hook_break(719);
   hook_drain();
@@ -727,7 +728,7 @@ static void test_broken_device(void) { /* the device fails while it runs: at the
   }
   CHECK_STATUS(actscope_plan_report(p, 0, &r), ACTSCOPE_DEVICE_ERROR);
   hook_break(0);
-  hook_defer(0);
+  hook_order(order);
   CHECK_STATUS(actscope_plan_enqueue(p, n->there, 2, NULL), ACTSCOPE_OK);
   check_all(p, n, want);
   actscope_plan_destroy(p);

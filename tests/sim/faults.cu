@@ -201,7 +201,7 @@ int run(const Case &c) {
   for (size_t i = 0; i < kCount; ++i) host[i] = float(i % 7);
   host[300] = 0;
   cudaMemcpy(x, host, sizeof host, cudaMemcpyHostToDevice);
-  cudaError_t e = c.dynamic > 48 << 10 ? simt::launch(c.kernel, dim3(c.grid), dim3(256), c.dynamic, x)
+  cudaError_t e = c.dynamic > 48 << 10 ? simt::launch(c.kernel, dim3(c.grid), dim3(256), c.dynamic, nullptr, x)
                                        : gpu_launch(c.kernel, dim3(c.grid), dim3(256), c.dynamic, 0, x);
   cudaMemcpy(host, x, sizeof host, cudaMemcpyDeviceToHost);
   double sum = 0;

@@ -3,28 +3,45 @@
 
 #include "simt.h"
 
-static std::vector<std::function<cudaError_t()>> graph;
+static cudaGraphExec_t graph;
+static cudaStream_t graph_stream;
 
 extern "C" {
 void hook_begin(const char *argument) {
   if (argument) simt::options.seed = strtoull(argument, nullptr, 10);
+  if (simt::options.seed > 1) simt::runtime.order = simt::Order::random;
 }
 void hook_download(void *host, const void *device, size_t bytes) {
   simt::drain();
   memcpy(host, device, bytes);
 }
-cudaStream_t hook_stream(int) { return nullptr; }
-int hook_capture_begin(cudaStream_t) { return simt::runtime.capturing = true, 0; }
-int hook_capture_end(cudaStream_t) { return simt::runtime.capturing = false, graph = simt::captured(), 0; }
+cudaStream_t hook_stream(int k) {
+  static cudaStream_t streams[2];
+  if (!streams[k] && cudaStreamCreateWithFlags(&streams[k], cudaStreamNonBlocking) == cudaSuccess) simt::callers_stream(streams[k]);
+  return streams[k];
+}
+int hook_capture_begin(cudaStream_t stream) { return cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal); }
+int hook_capture_end(cudaStream_t stream) {
+  cudaGraph_t recorded = nullptr;
+  cudaError_t e = cudaStreamEndCapture(stream, &recorded);
+  if (e != cudaSuccess) return e;
+  if (graph) cudaGraphExecDestroy(graph);
+  e = cudaGraphInstantiate(&graph, recorded, 0);
+  cudaGraphDestroy(recorded);
+  graph_stream = stream;
+  return e;
+}
 int hook_replay(void) {
-  for (auto work : graph) {  // a copy: a launch may not change the record
-    cudaError_t e = work();
-    if (e != cudaSuccess) return e;
-  }
-  return 0;
+  cudaError_t e = cudaGraphLaunch(graph, graph_stream);
+  return e == cudaSuccess ? cudaStreamSynchronize(graph_stream) : e;
 }
 int hook_sim(void) { return 1; }
-void hook_defer(int on) { simt::runtime.deferred = on; }
+int hook_order(int order) {
+  simt::drain();
+  simt::Order before = simt::runtime.order;
+  simt::runtime.order = simt::Order(order);
+  return int(before);
+}
 void hook_drain(void) { simt::drain(); }
 void hook_fail(long n, int error) { simt::runtime.fail_at = n, simt::runtime.fail_with = cudaError_t(error); }
 void hook_no_driver(void) { simt::runtime.no_driver = true; }

@@ -65,11 +65,18 @@ struct Options {
 extern Options options;
 const char *error();  // text of the last failed launch
 
-// ---- Queued work (runtime.cpp)
+// ---- Queued work (streams.cpp) and the rest of the runtime (runtime.cpp)
+// When work on streams runs. A side stream is one that the library made, a recorded one any that a capture was not begun on.
+enum class Order {
+  program,  // as it is submitted
+  late,     // when the host waits for it, and no more of it than it waits for; side streams last
+  early,    // side streams at once, with what they wait for; the rest late
+  random    // what may run is drawn, by options.seed
+};
 struct Runtime {
   bool no_driver = false;                 // there is no GPU
-  bool deferred = false;                  // work waits until the host waits for it
-  bool capturing = false;                 // work is recorded; what a capture forbids fails
+  Order order = Order::program;
+  int captures = 0;                       // under way: what a capture forbids fails
   long fail_at = 0;                       // the n-th call from now on fails ..
   cudaError_t fail_with = cudaSuccess;    // .. with this
   cudaError_t sticky = cudaSuccess;       // what a kernel broke
@@ -77,9 +84,11 @@ struct Runtime {
   size_t held = 0;                        // bytes allocated
 };
 extern Runtime runtime;
-cudaError_t submit(std::function<cudaError_t()> work);
-cudaError_t drain();                                         // what a GPU would have done by now
-std::vector<std::function<cudaError_t()>> captured();        // takes what was recorded
+cudaError_t entered();                                       // every call of the runtime begins with this, or, where a
+cudaError_t forbidden();                                     // capture forbids the call, with this
+cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> work);
+cudaError_t drain();                                         // all there is
+void callers_stream(cudaStream_t stream);                    // no side stream
 void allow_dynamic(const void *kernel, int bytes);
 
 struct Block {
@@ -123,7 +132,7 @@ void cp_async_wait(unsigned pending);
 cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t dynamic, void (*body)(void *), void *arg);
 
 template <class... P, class... A>
-cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, A &&...a) {
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, cudaStream_t stream, A &&...a) {
   struct Call {
     void (*kernel)(P...);
     std::tuple<std::decay_t<P>...> args;
@@ -132,7 +141,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, 
     return run(reinterpret_cast<const void *>(kernel), grid, block, dynamic,
                [](void *c) { std::apply(static_cast<Call *>(c)->kernel, static_cast<Call *>(c)->args); }, &call);
   };
-  return submit(go);
+  return submit(stream, go);
 }
 
 template <class T>
