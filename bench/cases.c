@@ -136,7 +136,7 @@ static void correlation(unsigned devices, actscope_correlation_method m, actscop
 static void correlations(void) {
   const actscope_correlation_method exact = ACTSCOPE_CORRELATION_EXACT;
   const actscope_precision fp16 = ACTSCOPE_PRECISION_FP16, fp32 = ACTSCOPE_PRECISION_FP32;
-  const uint32_t all = ACTSCOPE_PAIRS_ALL;
+  const uint32_t all = ACTSCOPE_PAIRS_DEFAULT;
   for (uint64_t d = 1024; d <= 8192; d *= 2) correlation(ON_BOTH, exact, fp32, 128, d, all, ""); /* growth with D */
   correlation(ON_BOTH, exact, fp32, 128, 8192, 0, "/mean");
   for (uint64_t d = 1024; d <= 8192; d *= 8) correlation(ON_CUDA, exact, fp16, 128, d, all, "");
@@ -158,7 +158,7 @@ static void large_correlations(void) {
   correlation(ON_CUDA, exact, fp16, 8192, 8192, 0, "/mean");
   correlation(ON_CUDA, exact, fp16, 128, 1048576, 0, "/mean");
   correlation(ON_CUDA, ACTSCOPE_CORRELATION_GRAM, fp32, 128, 1048576, 0, "");
-  correlation(ON_CUDA, ACTSCOPE_CORRELATION_SAMPLED, fp32, 128, 1048576, ACTSCOPE_PAIRS_ALL, "");
+  correlation(ON_CUDA, ACTSCOPE_CORRELATION_SAMPLED, fp32, 128, 1048576, ACTSCOPE_PAIRS_DEFAULT, "");
 }
 
 /* Every statistic of every layer in one plan. count 0: the 24-layer workload, 12 x [128, 512, 4, 4] and 12 x [128, 1024]. */
@@ -176,7 +176,7 @@ static void network(unsigned devices, size_t count, uint64_t n, uint64_t d, int 
              (unsigned long long)c.features, how);
   }
   c.statistics = wanted == ON_CUDA ? ACTSCOPE_ALL & ~ACTSCOPE_SIMILARITY : ACTSCOPE_ALL; /* similarity has no kernel yet */
-  c.functionals = ACTSCOPE_PAIRS_ALL;
+  c.functionals = ACTSCOPE_PAIRS_DEFAULT;
   c.contents = DATA_FACTORS;
   c.graph = graph;
   keep(c);

@@ -41,7 +41,7 @@ void actscope_options_init(actscope_options *o) {
   o->size = sizeof *o;
   o->memory_budget = 256ull << 20;
   o->statistics = ACTSCOPE_ALL;
-  o->pair_functionals = ACTSCOPE_PAIRS_ALL;
+  o->pair_functionals = ACTSCOPE_PAIRS_DEFAULT;
   o->sketch_bits = 12;
   o->large_tensor = 10000000;
   o->window = 1;

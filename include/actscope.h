@@ -129,11 +129,13 @@ enum {
   ACTSCOPE_CKA = 256         /* beside them: keeps what actscope_plan_cka() compares layers by */
 };
 
-/* Functionals of |r| beyond its mean, mean square and maximum, which always come: a bit mask. */
+/* Functionals of r beyond mean |r|, mean r^2 and the largest |r|, which always come: a bit mask. */
 enum {
   ACTSCOPE_PAIRS_ABOVE = 1,     /* shares of pairs above the thresholds */
   ACTSCOPE_PAIRS_HISTOGRAM = 2, /* 64 counts of |r| over [0, 1] */
-  ACTSCOPE_PAIRS_ALL = 3
+  ACTSCOPE_PAIRS_DEFAULT = 3,
+  ACTSCOPE_PAIRS_SIGNED = 4,    /* the mean of r itself */
+  ACTSCOPE_PAIRS_ALL = 7
 };
 
 typedef enum actscope_correlation_method {
@@ -173,7 +175,7 @@ typedef struct actscope_options {
   int32_t threads;            /* 0: as many CPU threads as OpenMP would use */
   uint64_t memory_budget;     /* 256 MiB: hard cap in bytes on working memory beside the input */
   uint32_t statistics;        /* ACTSCOPE_ALL */
-  uint32_t pair_functionals;  /* ACTSCOPE_PAIRS_ALL */
+  uint32_t pair_functionals;  /* ACTSCOPE_PAIRS_DEFAULT */
   actscope_correlation_method correlation; /* AUTO */
   uint64_t pairs;             /* 0: 2^24, or every pair if there are fewer: pair budget of SAMPLED */
   uint64_t seed;              /* 0: every random choice derives from it, and from the number of the layer's enqueue */
@@ -254,6 +256,7 @@ typedef struct actscope_correlation {
   uint64_t histogram[ACTSCOPE_PAIR_BINS];     /* |r| in [k/64, (k+1)/64); 1 falls in the last; all 0 when not asked */
   double noise_floor;      /* E|r| of independent normal features: G((N-1)/2) / (sqrt(pi) G(N/2)) */
   double adjusted_rms;     /* sqrt(max(0, (mean_square - 1/(N-1)) (N-1)/(N-2))): 0 for independent features */
+  double mean;             /* mean r, sign and all, -1/(valid_features-1) .. 1 when EXACT; NaN when not asked for and for GRAM */
 } actscope_correlation;
 
 /* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. On a GPU both are NaN where only they

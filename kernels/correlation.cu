@@ -1,4 +1,4 @@
-// correlation.cu - functionals of |r| over pairs of features, without the matrix: a tile's products die in registers.
+// correlation.cu - functionals of r over pairs of features, without the matrix: a tile's products die in registers.
 //
 // Contents   loading · the product · the epilogue · the kernel · entry points
 //
@@ -14,7 +14,8 @@
 //            thread has depends on the tile alone, so the total has the same bits on any grid. The maximum is an atomicMax
 //            on the bits of |r|, which order as the values do.
 // Epilogue   an output costs 2 weights, |r|, r^2, maximum (5 lane-instructions); the thresholds only where a thread's maximum
-//            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads.
+//            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads;
+//            the sum of r itself 1 more, in kernels of their own.
 #include "gpu.cuh"
 #include "kernels.h"
 #include "schedule.cuh"
@@ -57,8 +58,10 @@ template <bool kThree> constexpr size_t shared_bytes(bool counts) {
   return (size_t)kStagesOf<kThree> * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
 }
 
-template <bool kThree, bool kPromote, bool kCounts>
-__global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
+// kWanted: beyond |r|, r^2 and the maximum, nothing (0), what is counted (1), or that and r itself (2).
+template <bool kThree, bool kPromote, int kWanted>
+__global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
+  constexpr bool kCounts = kWanted >= 1, kSigned = kWanted == 2;
   constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.
   constexpr int kCols = kThree && kPromote ? 2 : 4, kPasses = 4 / kCols;
@@ -82,21 +85,23 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
     const uint32_t steps = layer.pitch / kStep;
     const bool three = kThree && layer.z_lo != nullptr;
 
-    uint64_t sum_abs = 0, sum_square = 0;  // in units of 2^-40, of at most kHold tiles
+    uint64_t sum_abs = 0, sum_square = 0, sum_plain = 0;  // in units of 2^-40, of at most kHold tiles
     float highest = 0;
     uint32_t held = 0;  // tiles since the last flush
     if (kCounts)
       for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) bins[k * kThreads + tid] = 0;
     // The block's totals into the layer's state: integers, in any order.
     auto flush = [&] {
-      uint64_t parts[4] = {sum_abs & 0xFFFFFFFFu, sum_abs >> 32, sum_square & 0xFFFFFFFFu, sum_square >> 32};
-      uint64_t *to[4] = {&layer.pairs->abs.low, &layer.pairs->abs.high, &layer.pairs->square.low, &layer.pairs->square.high};
+      uint64_t parts[6] = {sum_abs & 0xFFFFFFFFu, sum_abs >> 32, sum_square & 0xFFFFFFFFu, sum_square >> 32,
+                           sum_plain & 0xFFFFFFFFu, (uint64_t)((int64_t)sum_plain >> 32)};
+      uint64_t *to[6] = {&layer.pairs->abs.low, &layer.pairs->abs.high, &layer.pairs->square.low, &layer.pairs->square.high,
+                         &layer.pairs->plain.low, &layer.pairs->plain.high};
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
+      for (int k = 0; k < (kSigned ? 6 : 4); ++k) {
         const unsigned long long sum = warp_sum((unsigned long long)parts[k]);
         if (lane == 0) atomicAdd((unsigned long long *)to[k], sum);
       }
-      sum_abs = sum_square = 0, held = 0;
+      sum_abs = sum_square = sum_plain = 0, held = 0;
       if (!kCounts) return;
       __syncthreads();
       for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
@@ -203,7 +208,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
         // and a loop: unrolled, the masks would take the registers of the tiles that matter.
         const bool store = layer.feature_gram != nullptr;
         constexpr float kThreshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
-        float sum[kHalves] = {}, square[kHalves] = {}, high = 0;
+        float sum[kHalves] = {}, square[kHalves] = {}, plain[kHalves] = {}, high = 0;
         uint32_t above[kCounts ? ACTSCOPE_THRESHOLD_COUNT : 1] = {};
         auto bin_up = [&](float r) {
           const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
@@ -221,11 +226,14 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
             const uint32_t col = col_0 + (uint32_t)(o / 4 % kCols * 8 + o % 2);
             float r = outputs[o * kThreads + tid];
             if (!is_pair(layer, w, tile, row, col, store, r)) continue;
-            r = fminf(fabsf(r), 1.0f);
+            const float whole = fmaxf(fminf(r, 1.0f), -1.0f);
+            r = fabsf(whole);
             high = fmaxf(high, r);
 #pragma unroll
             for (int h = 0; h < kHalves; ++h) {
-              const float part = kHalves == 1 || o / 4 % kCols / (kCols / kHalves) == h ? r : 0.0f;
+              const bool here = kHalves == 1 || o / 4 % kCols / (kCols / kHalves) == h;
+              const float part = here ? r : 0.0f;
+              if (kSigned) plain[h] += here ? whole : 0.0f;
               sum[h] += part, square[h] = fmaf(part, part, square[h]);
             }
             if (kCounts) {
@@ -238,8 +246,9 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
 #pragma unroll
           for (int o = 0; o < 16 * kCols; ++o) {
             float &r = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
-            r = fminf(fabsf(r), 1.0f);
             const int h = o / 4 % kCols / (kCols / kHalves);
+            if (kSigned) plain[h] += fmaxf(fminf(r, 1.0f), -1.0f);
+            r = fminf(fabsf(r), 1.0f);
             sum[h] += r, square[h] = fmaf(r, r, square[h]), high = fmaxf(high, r);
             if (kCounts) bin_up(r);
           }
@@ -252,7 +261,10 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
           }
         }
 #pragma unroll
-        for (int h = 0; h < kHalves; ++h) sum_abs += pairs_fixed((double)sum[h]), sum_square += pairs_fixed((double)square[h]);
+        for (int h = 0; h < kHalves; ++h) {
+          sum_abs += pairs_fixed((double)sum[h]), sum_square += pairs_fixed((double)square[h]);
+          if (kSigned) sum_plain += (uint64_t)pairs_fixed_signed((double)plain[h]);
+        }
         highest = fmaxf(highest, high);
         if (kCounts && __any_sync(kFullMask, high > kThreshold[0]))
 #pragma unroll
@@ -272,35 +284,42 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote ? 1 : 2) correlat
 }
 
 // ---- Launching -------------------------------------------------------------------------------------------------------
-template <bool kThree, bool kPromote, bool kCounts>
+template <bool kThree, bool kPromote, int kWanted>
 cudaError_t launch(const cuda_layers &t, uint64_t tiles, cudaStream_t stream) {
   unsigned blocks;
-  const size_t bytes = shared_bytes<kThree>(kCounts);
-  cudaError_t e = gpu_resident_blocks(correlation_kernel<kThree, kPromote, kCounts>, kThreads, bytes, tiles, &blocks);
+  const size_t bytes = shared_bytes<kThree>(kWanted > 0);
+  cudaError_t e = gpu_resident_blocks(correlation_kernel<kThree, kPromote, kWanted>, kThreads, bytes, tiles, &blocks);
   if (e != cudaSuccess) return e;
-  return gpu_launch(correlation_kernel<kThree, kPromote, kCounts>, dim3(blocks), dim3(kThreads), bytes, stream, t);
+  return gpu_launch(correlation_kernel<kThree, kPromote, kWanted>, dim3(blocks), dim3(kThreads), bytes, stream, t);
 }
 }  // namespace
 
 extern "C" int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream) {
-  bool three = false, promote = false, counts = false;
+  bool three = false, promote = false;
+  int wanted = 0;
   uint64_t tiles = 0;
   for (int l = 0; l < layers->layers; ++l) {
     const cuda_layer &layer = layers->layer[l];
-    three |= layer.z_lo != nullptr, promote |= layer.pitch > TUNE_PAIRS_PROMOTE, counts |= layer.functionals != 0;
+    three |= layer.z_lo != nullptr, promote |= layer.pitch > TUNE_PAIRS_PROMOTE;
+    const int own = layer.functionals & ACTSCOPE_PAIRS_SIGNED ? 2 : layer.functionals != 0;
+    if (own > wanted) wanted = own;
     const uint64_t a = (layer.rows + kTile - 1) / kTile, b = layer.other_hi ? (layer.other_rows + kTile - 1) / kTile : a;
     tiles += a * b;
   }
   if (layers->layers == 0) return (int)cudaSuccess;
   const cuda_layers &t = *layers;
-  switch (three * 4 + promote * 2 + counts) {
-    case 0: return (int)launch<false, false, false>(t, tiles, stream);
-    case 1: return (int)launch<false, false, true>(t, tiles, stream);
-    case 2: return (int)launch<false, true, false>(t, tiles, stream);
-    case 3: return (int)launch<false, true, true>(t, tiles, stream);
-    case 4: return (int)launch<true, false, false>(t, tiles, stream);
-    case 5: return (int)launch<true, false, true>(t, tiles, stream);
-    case 6: return (int)launch<true, true, false>(t, tiles, stream);
-    default: return (int)launch<true, true, true>(t, tiles, stream);
+  switch (three * 6 + promote * 3 + wanted) {
+    case 0: return (int)launch<false, false, 0>(t, tiles, stream);
+    case 1: return (int)launch<false, false, 1>(t, tiles, stream);
+    case 2: return (int)launch<false, false, 2>(t, tiles, stream);
+    case 3: return (int)launch<false, true, 0>(t, tiles, stream);
+    case 4: return (int)launch<false, true, 1>(t, tiles, stream);
+    case 5: return (int)launch<false, true, 2>(t, tiles, stream);
+    case 6: return (int)launch<true, false, 0>(t, tiles, stream);
+    case 7: return (int)launch<true, false, 1>(t, tiles, stream);
+    case 8: return (int)launch<true, false, 2>(t, tiles, stream);
+    case 9: return (int)launch<true, true, 0>(t, tiles, stream);
+    case 10: return (int)launch<true, true, 1>(t, tiles, stream);
+    default: return (int)launch<true, true, 2>(t, tiles, stream);
   }
 }

@@ -121,7 +121,7 @@ static report_document *sample_document(size_t count) {
   document->options = (actscope_options){.size = sizeof(actscope_options),
                                          .memory_budget = 256u << 20,
                                          .statistics = ACTSCOPE_ALL,
-                                         .pair_functionals = ACTSCOPE_PAIRS_ALL,
+                                         .pair_functionals = ACTSCOPE_PAIRS_DEFAULT,
                                          .sketch_bits = 12,
                                          .large_tensor = 10000000};
   document->budget_bytes = 256u << 20;
@@ -161,6 +161,7 @@ static void sample_nothing(report_layer *layer) {
                      &r->correlation.max_abs,
                      &r->correlation.noise_floor,
                      &r->correlation.adjusted_rms,
+                     &r->correlation.mean,
                      &r->rank.participation_ratio,
                      &r->rank.effective_rank,
                      &r->similarity.mean_cosine};
@@ -196,7 +197,7 @@ __attribute__((unused)) static report_document *sample_troubles(void) {
   huge->profile.variance = 0.1, huge->profile.mean = 1.0 / 3, huge->profile.kurtosis = -0.0;
   actscope_correlation *gram = &layers[3].report.correlation;
   gram->method = ACTSCOPE_CORRELATION_GRAM;
-  gram->mean_abs = gram->mean_abs_ci95[0] = gram->mean_abs_ci95[1] = gram->max_abs = NAN;
+  gram->mean = gram->mean_abs = gram->mean_abs_ci95[0] = gram->mean_abs_ci95[1] = gram->max_abs = NAN;
   for (int i = 0; i < ACTSCOPE_THRESHOLD_COUNT; i++) gram->above[i] = NAN;
   layers[4].report.statistics = ACTSCOPE_ENTROPY;
   layers[5].error = "dtype int64 is not a floating-point type";

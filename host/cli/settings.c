@@ -10,6 +10,7 @@ const char settings_help[] =
       "  --correlation METHOD  auto, exact, sampled or gram (auto: exact while N*D^2 <= 1e13)\n"
       "  --time-budget S       seconds a layer's exact correlations may take, by the plan's model, before auto samples\n"
       "  --pairs M             pair budget of sampled (16777216)\n"
+      "  --signed              the mean of r itself, beside that of |r|\n"
       "  --seed S              every random choice derives from it (0)\n"
       "  --distinct METHOD     auto, exact or sketch (auto)\n"
       "  --sketch-bits P       4 to 18: 2^P words of 4 bytes (12)\n"
@@ -96,6 +97,8 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
       o->threads = (int32_t)number;
     } else if (arguments_take(&a, "--channels", NULL)) {
       o->channels = 1;
+    } else if (arguments_take(&a, "--signed", NULL)) {
+      o->pair_functionals |= ACTSCOPE_PAIRS_SIGNED;
     } else if (arguments_take(&a, "--layers", NULL)) {
       VALUE();
       s->globs[s->glob_count++] = value;

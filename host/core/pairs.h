@@ -1,7 +1,7 @@
-/* pairs.h - functionals of |r| over pairs of features: which pairs, what is kept of them, the numbers in the end.
+/* pairs.h - functionals of r over pairs of features: which pairs, what is kept of them, the numbers in the end.
  *
  * Sums are integers: |r| <= 1, and a tile's sum is rounded once to 2^-40 and added to a 128-bit total held as two
- * 64-bit words, so that any order of tiles gives the same bits. */
+ * 64-bit words, so that any order of tiles gives the same bits. A signed sum is in two's complement. */
 #ifndef ACTSCOPE_CORE_PAIRS_H
 #define ACTSCOPE_CORE_PAIRS_H
 
@@ -30,6 +30,7 @@ struct pairs_sum { /* value = (high * 2^32 + low) * 2^-40; low gathers the lower
 };
 struct pairs {
   struct pairs_sum abs, square; /* sum |r|, sum r^2 */
+  struct pairs_sum plain;       /* sum r; 0 unless asked for */
   uint32_t max_bits;            /* bits of the largest |r| as float32: they order as it does */
   uint32_t reserved;
   double max;                   /* the same as double, where the backend computes in double */
@@ -50,6 +51,16 @@ ACTSCOPE_FN double pairs_value(const struct pairs_sum *s) {
   uint64_t high = s->high + (s->low >> 32);
   return ldexp((double)high, -8) + ldexp((double)(s->low & 0xFFFFFFFFu), -40);
 }
+/* The same of a tile's sum of r, |sum| < 2^22. */
+ACTSCOPE_FN int64_t pairs_fixed_signed(double sum) { return (int64_t)floor(sum * 1099511627776.0 + 0.5); }
+ACTSCOPE_FN void pairs_add_signed(struct pairs_sum *s, int64_t fixed) {
+  s->low += (uint64_t)fixed & 0xFFFFFFFFu;
+  s->high += (uint64_t)(fixed >> 32);
+}
+ACTSCOPE_FN double pairs_value_signed(const struct pairs_sum *s) {
+  int64_t high = (int64_t)(s->high + (s->low >> 32));
+  return ldexp((double)high, -8) + ldexp((double)(s->low & 0xFFFFFFFFu), -40);
+}
 ACTSCOPE_FN uint32_t pairs_bin(double r) {
   double b = r * ACTSCOPE_PAIR_BINS;
   return b >= ACTSCOPE_PAIR_BINS - 1 ? ACTSCOPE_PAIR_BINS - 1 : (uint32_t)b;
@@ -60,6 +71,8 @@ ACTSCOPE_FN void pairs_merge(struct pairs *a, const struct pairs *b) {
   a->abs.high += b->abs.high;
   a->square.low += b->square.low;
   a->square.high += b->square.high;
+  a->plain.low += b->plain.low;
+  a->plain.high += b->plain.high;
   if (b->max_bits > a->max_bits) a->max_bits = b->max_bits;
   if (b->max > a->max) a->max = b->max;
   a->count += b->count;
@@ -101,7 +114,7 @@ ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_co
   out->mean_abs = out->mean_abs_ci95[0] = out->mean_abs_ci95[1] = out->mean_square = out->max_abs = none;
   for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) out->above[t] = none;
   out->noise_floor = pairs_noise_floor(samples);
-  out->adjusted_rms = none;
+  out->adjusted_rms = out->mean = none;
 }
 
 /* EXACT and SAMPLED. The interval of a sample: the variance of one pair over m, with the finite-population factor;
@@ -131,6 +144,10 @@ ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_met
     for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) out->above[t] = (double)p->above[t] / m;
   if (functionals & ACTSCOPE_PAIRS_HISTOGRAM)
     for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) out->histogram[k] = p->histogram[k];
+  if (functionals & ACTSCOPE_PAIRS_SIGNED) {
+    double mean = pairs_value_signed(&p->plain) / m;
+    out->mean = mean > 1 ? 1 : mean < -1 ? -1 : mean;
+  }
   out->adjusted_rms = pairs_adjusted_rms(out->mean_square, samples);
 }
 ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,

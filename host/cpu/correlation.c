@@ -174,7 +174,8 @@ static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t ro
   p.rows = rows;
   p.columns = columns;
   p.band = &r->band;
-  p.functionals = r->functionals;
+  p.functionals = r->functionals & (ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM);
+  p.signs = (r->functionals & ACTSCOPE_PAIRS_SIGNED) != 0;
   return p;
 }
 

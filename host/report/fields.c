@@ -53,6 +53,7 @@ const report_field report_fields[] = {
     PAIRS(histogram, REPORT_HISTOGRAM),
     PAIRS(noise_floor, REPORT_REAL),
     PAIRS(adjusted_rms, REPORT_REAL),
+    PAIRS(mean, REPORT_REAL),
     RANK(participation_ratio, REPORT_REAL),
     RANK(effective_rank, REPORT_REAL),
     SAMPLES(mean_cosine, REPORT_REAL),

@@ -166,6 +166,10 @@ static paint cell_mean_abs(char *text, const report_layer *layer) {
   return pair_cell(text, layer, layer->report.correlation.mean_abs, PLAIN);
 }
 
+static paint cell_mean_r(char *text, const report_layer *layer) {
+  return pair_cell(text, layer, layer->report.correlation.mean, PLAIN);
+}
+
 static paint cell_floor(char *text, const report_layer *layer) {
   return pair_cell(text, layer, layer->report.correlation.noise_floor, DIM);
 }
@@ -216,6 +220,7 @@ static const column all_columns[] = {
     {"nan/inf", cell_nonfinite, 3, 0, 1, 4, 0, 0},  {"distinct", cell_distinct, 4, 0, 0, 13, 0, 0},
     {"redund.", cell_redundancy, 4, 0, 0, 3, 0, 0}, {"dead", cell_dead, 5, 0, 0, 5, 0, 0},
     {"const.", cell_constant, 5, 0, 0, 14, 0, 0},   {"|r|", cell_mean_abs, 6, 0, 0, 2, 0, 0},
+    {"r", cell_mean_r, 6, 0, 0, 17, 0, 0},
     {"floor", cell_floor, 6, 0, 0, 11, 0, 0},       {"adj.", cell_adjusted, 6, 0, 0, 1, 0, 0},
     {"max", cell_max_abs, 6, 0, 0, 12, 0, 0},       {"rank", cell_rank, 7, 0, 0, 8, 0, 0},
 };

@@ -174,6 +174,8 @@ void compare_correlation(struct compare *c, const actscope_correlation *got, con
   VALUE(adjusted_rms, bound_adjusted, 1);
   VALUE(mean_abs, bound_mean_r, 1);
   VALUE(max_abs, bound_max_r, 1);
+  if (functionals & ACTSCOPE_PAIRS_SIGNED) VALUE(mean, bound_mean_r, 1);
+  else compare_value(c, "mean", got->mean, NAN, 0, 0);
   /* The interval is mean |r| and a multiple of sqrt(variance / m), variance = mean r^2 - (mean |r|)^2: where all |r| are
    * alike, what the means may be off by is all of it. */
   double a = ref->mean_abs, v = ref->mean_square - a * a, off = bound_mean_r.rtol * a + bound_mean_r.atol;

@@ -54,15 +54,17 @@ double ref_noise_floor(uint64_t samples) {
   return (double)f;
 }
 
-/* What one |r| adds. */
+/* What one r adds. */
 struct tally {
-  long double abs, square;
+  long double abs, square, plain;
   double max;
   uint64_t above[3][ACTSCOPE_THRESHOLD_COUNT], below[3][ACTSCOPE_PAIR_BINS + 1]; /* at the limit, slack before, after */
 };
 
 static void tally_add(struct tally *t, double r, double slack) {
   static const double threshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5, 0.7, 0.9, 0.95, 0.99};
+  t->plain += r;
+  r = fabs(r);
   t->abs += r;
   t->square += (long double)r * r;
   if (r > t->max) t->max = r;
@@ -82,6 +84,7 @@ static void tally_add(struct tally *t, double r, double slack) {
 static void tally_merge(struct tally *a, const struct tally *b) {
   a->abs += b->abs;
   a->square += b->square;
+  a->plain += b->plain;
   if (b->max > a->max) a->max = b->max;
   for (int side = 0; side < 3; ++side) {
     for (int k = 0; k < ACTSCOPE_THRESHOLD_COUNT; ++k) a->above[side][k] += b->above[side][k];
@@ -90,8 +93,8 @@ static void tally_merge(struct tally *a, const struct tally *b) {
 }
 
 static double r_of(const double *z, uint64_t n, uint64_t i, uint64_t j) {
-  double r = fabs(dot(z + i * n, z + j * n, n));
-  return r > 1 ? 1 : r;
+  double r = dot(z + i * n, z + j * n, n);
+  return r > 1 ? 1 : r < -1 ? -1 : r;
 }
 
 /* The interval of a sample of m pairs out of `total`: 1.96 standard errors, without replacement. */
@@ -101,7 +104,7 @@ static double half_width(const double *z, uint64_t n, const struct ref_pair *pai
   if ((double)m >= total) return 0;
   if (m < 2) return 1;
   for (uint64_t k = 0; k < m; ++k) {
-    long double d = r_of(z, n, pairs[k].i, pairs[k].j) - mean;
+    long double d = fabs(r_of(z, n, pairs[k].i, pairs[k].j)) - mean;
     squares += d * d;
   }
   return 1.959963984540054 * (double)sqrtl(squares / (m - 1) / m * (1 - m / (long double)total));
@@ -138,7 +141,7 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
   memcpy(out->below_least, all.below[1], sizeof out->below_least);
   memcpy(out->below_most, all.below[2], sizeof out->below_most);
   out->square_sum = (double)all.square;
-  c->mean_abs = c->mean_abs_ci95[0] = c->mean_abs_ci95[1] = c->mean_square = c->max_abs = c->adjusted_rms = NAN;
+  c->mean_abs = c->mean_abs_ci95[0] = c->mean_abs_ci95[1] = c->mean_square = c->max_abs = c->adjusted_rms = c->mean = NAN;
   for (int k = 0; k < ACTSCOPE_THRESHOLD_COUNT; ++k) c->above[k] = NAN;
   c->noise_floor = ref_noise_floor(n);
   if (c->pairs > 0) {
@@ -146,6 +149,7 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
     c->mean_abs = (double)(all.abs / c->pairs);
     c->mean_square = (double)(all.square / c->pairs);
     c->max_abs = all.max;
+    c->mean = (double)(all.plain / c->pairs);
     if (pairs) half = half_width(z, n, pairs, count, (double)c->pairs_total, all.abs / c->pairs);
     c->mean_abs_ci95[0] = fmax(0, c->mean_abs - half);
     c->mean_abs_ci95[1] = fmin(1, c->mean_abs + half);

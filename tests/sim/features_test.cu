@@ -171,6 +171,7 @@ struct Subject {  // a layer with all its device memory
       compare_value(&c, "mean_abs", got.mean_abs, want.value.mean_abs, slack / 4, 0);
       compare_value(&c, "mean_square", got.mean_square, want.value.mean_square, slack / 4, 0);
       compare_value(&c, "max_abs", got.max_abs, want.value.max_abs, slack, 0);
+      if (what.functionals & ACTSCOPE_PAIRS_SIGNED) compare_value(&c, "mean", got.mean, want.value.mean, slack / 4, 0);
       for (int h = 0; total && (what.functionals & ACTSCOPE_PAIRS_ABOVE) && h < ACTSCOPE_THRESHOLD_COUNT; ++h)
         compare_between(&c, "above", got.above[h] * double(p.count), double(want.above_least[h]) - .5, double(want.above_most[h]) + .5);
     }
@@ -370,7 +371,7 @@ TEST(features_strips) {
     CHECK(memcmp(high.data(), s.hi->p, valid * pitch * 2) == 0 && memcmp(weight.data(), s.weight->p, valid * 4) == 0);
     CHECK(!q.three || memcmp(low.data(), s.lo->p, valid * pitch * 2) == 0);
     auto plain = [](pairs p) {  // a sum's words carry at other places on another grid
-      for (pairs_sum *x : {&p.abs, &p.square}) x->high += x->low >> 32, x->low &= 0xFFFFFFFFu;
+      for (pairs_sum *x : {&p.abs, &p.square, &p.plain}) x->high += x->low >> 32, x->low &= 0xFFFFFFFFu;
       return p;
     };
     const pairs got = plain(s.state[0]), want = plain(whole);

@@ -73,7 +73,7 @@ Test(api, defaults_are_the_headers) {
   memset(&o, POISON_ODD, sizeof o);
   actscope_options_init(&o);
   cr_assert(o.size == sizeof o && o.device == ACTSCOPE_DEVICE_AUTO && o.device_index == 0 && o.threads == 0 &&
-            o.memory_budget == 268435456 && o.statistics == ACTSCOPE_ALL && o.pair_functionals == ACTSCOPE_PAIRS_ALL &&
+            o.memory_budget == 268435456 && o.statistics == ACTSCOPE_ALL && o.pair_functionals == ACTSCOPE_PAIRS_DEFAULT &&
             o.correlation == ACTSCOPE_CORRELATION_AUTO && o.pairs == 0 && o.seed == 0 && o.same_pairs == 0 &&
             o.precision == ACTSCOPE_PRECISION_FP32 && o.distinct == ACTSCOPE_DISTINCT_AUTO && o.sketch_bits == 12 &&
             o.channels == 0 && o.large_tensor == 10000000 && o.log == NULL && o.log_user == NULL &&
@@ -188,7 +188,7 @@ Test(api, options_outside_their_range_are_refused) {
   BAD_OPTION(threads, 1 << 20);
   BAD_OPTION(statistics, 0);
   BAD_OPTION(statistics, 512);
-  BAD_OPTION(pair_functionals, 4);
+  BAD_OPTION(pair_functionals, ACTSCOPE_PAIRS_ALL + 1);
   BAD_OPTION(correlation, (actscope_correlation_method)4);
   BAD_OPTION(correlation, (actscope_correlation_method)-1);
   BAD_OPTION(precision, (actscope_precision)2);

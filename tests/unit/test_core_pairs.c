@@ -186,6 +186,26 @@ Test(core_pairs, sums_do_not_depend_on_order) {
   cr_assert_float_eq(pairs_value(&forwards), (double)exact, TILES * 0x1p-41 + (double)exact * 3e-16);
 }
 
+/* The same of signed sums, whose total changes its sign on the way and ends below or above zero. */
+Test(core_pairs, signed_sums_do_not_depend_on_order) {
+  enum { TILES = 5000 };
+  double tile[TILES];
+  struct random_state r = {7};
+  for (int k = 0; k < TILES; ++k) tile[k] = (2 * random_uniform(&r) - 1) * (k % 3 ? 4194303 : 1e-3);
+  for (int side = -1; side <= 1; ++side) {
+    struct pairs_sum forwards = {0, 0}, backwards = {0, 0};
+    long double exact = 0;
+    for (int k = 0; k < TILES; ++k) {
+      double value = side < 0 ? -fabs(tile[k]) : side > 0 ? fabs(tile[k]) : tile[k], last = tile[TILES - 1 - k];
+      exact += value;
+      pairs_add_signed(&forwards, pairs_fixed_signed(value));
+      pairs_add_signed(&backwards, pairs_fixed_signed(side < 0 ? -fabs(last) : side > 0 ? fabs(last) : last));
+    }
+    cr_assert(pairs_value_signed(&forwards) == pairs_value_signed(&backwards));
+    cr_assert_float_eq(pairs_value_signed(&forwards), (double)exact, TILES * 0x1p-41 + fabs((double)exact) * 3e-16);
+  }
+}
+
 Test(core_pairs, bins_are_half_open) {
   for (int k = 0; k < 64; ++k) {
     cr_assert_eq(pairs_bin(k / 64.0), (uint32_t)k);
@@ -199,12 +219,14 @@ static struct pairs state_of(const double *r, uint64_t n) {
   struct pairs p;
   pairs_init(&p);
   for (uint64_t k = 0; k < n; ++k) {
-    pairs_add(&p.abs, pairs_fixed(r[k]));
-    pairs_add(&p.square, pairs_fixed(r[k] * r[k]));
-    p.max = fmax(p.max, r[k]);
+    double a = fabs(r[k]);
+    pairs_add_signed(&p.plain, pairs_fixed_signed(r[k]));
+    pairs_add(&p.abs, pairs_fixed(a));
+    pairs_add(&p.square, pairs_fixed(a * a));
+    p.max = fmax(p.max, a);
     ++p.count;
-    for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) p.above[t] += r[k] > actscope_pair_thresholds[t];
-    ++p.histogram[pairs_bin(r[k])];
+    for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) p.above[t] += a > actscope_pair_thresholds[t];
+    ++p.histogram[pairs_bin(a)];
   }
   return p;
 }
@@ -226,7 +248,7 @@ Test(core_pairs, functionals_follow_their_definitions) {
         for (uint64_t p = 0; p < count; ++p) {
           struct ref_correlation one;
           ref_correlate(&m, 0, pairs + p, 1, &one);
-          r[p] = one.value.mean_abs;
+          r[p] = one.value.mean;
         }
         struct ref_correlation want;
         actscope_correlation got;
@@ -243,6 +265,7 @@ Test(core_pairs, functionals_follow_their_definitions) {
         compare_value(&c, "mean_abs (double)", got.mean_abs, want.value.mean_abs, 1e-12, 0);
         compare_value(&c, "mean_square (double)", got.mean_square, want.value.mean_square, 1e-12, 0);
         compare_value(&c, "max_abs (double)", got.max_abs, want.value.max_abs, 1e-15, 0);
+        compare_value(&c, "mean (double)", got.mean, want.value.mean, 1e-12, 0);
         if (count > 2) /* a difference of squares */
           compare_value(&c, "interval (double)", got.mean_abs_ci95[0], want.value.mean_abs_ci95[0], 1e-7, 0);
         CHECK(c);
@@ -254,14 +277,16 @@ Test(core_pairs, functionals_follow_their_definitions) {
 }
 
 Test(core_pairs, what_is_not_asked_for_is_absent) {
-  double r[3] = {0.2, 0.6, 1};
+  double r[3] = {0.2, 0.6, -1};
   struct pairs p = state_of(r, 3);
   actscope_correlation got;
   pairs_finish(&p, ACTSCOPE_CORRELATION_EXACT, 0, 10, 3, &got);
+  cr_assert(isnan(got.mean));
   for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) cr_assert(isnan(got.above[t]));
   for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) cr_assert_eq(got.histogram[k], 0);
   pairs_finish(&p, ACTSCOPE_CORRELATION_EXACT, ACTSCOPE_PAIRS_ALL, 10, 3, &got);
   cr_assert(got.above[0] == 2.0 / 3 && got.above[4] == 1.0 / 3 && got.histogram[63] == 1);
+  cr_assert_float_eq(got.mean, -0.2 / 3, 1e-12);
   pairs_init(&p);
   pairs_finish(&p, ACTSCOPE_CORRELATION_EXACT, ACTSCOPE_PAIRS_ALL, 10, 1, &got);
   cr_assert(isnan(got.mean_abs) && isnan(got.mean_square) && isnan(got.max_abs) && isnan(got.above[0]) && got.pairs == 0);

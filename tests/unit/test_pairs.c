@@ -15,6 +15,7 @@ static void check(struct stage_input *in, const struct column *columns, struct c
     compare_value(&c, "mean |r|", got.out.mean_abs, ref.value.mean_abs, 1e-7, 1e-6);
     compare_value(&c, "mean r^2", got.out.mean_square, ref.value.mean_square, 1e-8, 1e-6);
     compare_value(&c, "max |r|", got.out.max_abs, ref.value.max_abs, 1e-7, 2e-6);
+    if (q.functionals & ACTSCOPE_PAIRS_SIGNED) compare_value(&c, "mean r", got.out.mean, ref.value.mean, 1e-7, 1e-6);
   }
   cr_assert_eq(compare_end(&c), 0, "%s", c.text);
 }
@@ -88,6 +89,7 @@ ParameterizedTest(int *isa, pairs, predictable) {
     compare_value(&c, "mean_abs", got.out.mean_abs, ones / pairs, 1e-9, 1e-7);
     compare_value(&c, "mean_square", got.out.mean_square, ones / pairs, 1e-9, 1e-7);
     compare_value(&c, "max_abs", got.out.max_abs, 1, 2e-7, 0);
+    compare_value(&c, "mean", got.out.mean, 0, 1e-9, 0); /* of four copies one is turned: three pairs at 1, three at -1 */
     for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) compare_value(&c, "above", got.out.above[t], ones / pairs, 0, 1e-15);
     for (int b = 0; b < ACTSCOPE_PAIR_BINS; ++b)
       compare_count(&c, "histogram", got.out.histogram[b], b == 0 ? (uint64_t)(pairs - ones) : b == 63 ? (uint64_t)ones : 0);

@@ -34,6 +34,7 @@ static actscope_options sketch_options(int window) {
   actscope_options o = cpu_options();
   o.window = window;
   o.distinct = ACTSCOPE_DISTINCT_SKETCH;
+  o.pair_functionals = ACTSCOPE_PAIRS_ALL;
   return o;
 }
 
@@ -49,11 +50,12 @@ static void check_window(const struct cut *c, const actscope_layer_report *got, 
   compare_array(&q, "quantiles", got->profile.quantiles, whole->profile.quantiles, ACTSCOPE_QUANTILE_COUNT, 0, 0);
   compare_bytes(&q, "distinct", &got->distinct, &whole->distinct, sizeof got->distinct);
   compare_health(&q, &got->health, &whole->health);
-  double abs = 0, square = 0, participation = 0, effective = 0, largest = 0, cosine = 0;
+  double abs = 0, square = 0, plain = 0, participation = 0, effective = 0, largest = 0, cosine = 0;
   uint64_t pairs = 0, bins[ACTSCOPE_PAIR_BINS] = {0};
   for (int k = 0; k < steps; ++k) {
     const actscope_correlation *r = &step[k].correlation;
     abs += r->mean_abs * (double)r->pairs, square += r->mean_square * (double)r->pairs, pairs += r->pairs;
+    plain += r->mean * (double)r->pairs;
     if (r->max_abs > largest) largest = r->max_abs;
     for (int b = 0; b < ACTSCOPE_PAIR_BINS; ++b) bins[b] += r->histogram[b];
     participation += step[k].rank.participation_ratio / steps, effective += step[k].rank.effective_rank / steps;
@@ -63,6 +65,7 @@ static void check_window(const struct cut *c, const actscope_layer_report *got, 
   compare_count(&q, "pairs_total", got->correlation.pairs_total, pairs);
   compare_value(&q, "mean_abs", got->correlation.mean_abs, abs / (double)pairs, 0, 1e-12);
   compare_value(&q, "mean_square", got->correlation.mean_square, square / (double)pairs, 0, 1e-12);
+  compare_value(&q, "mean", got->correlation.mean, plain / (double)pairs, 1e-15, 1e-12);
   compare_value(&q, "max_abs", got->correlation.max_abs, pairs ? largest : NAN, 0, 0);
   compare_counts(&q, "histogram", got->correlation.histogram, bins, ACTSCOPE_PAIR_BINS);
   compare_value(&q, "noise_floor", got->correlation.noise_floor, step[0].correlation.noise_floor, 0, 0);

@@ -1,4 +1,4 @@
-/* product.c - register tiles of z-score products, and what is kept of each |r|.
+/* product.c - register tiles of z-score products, and what is kept of each r.
  *
  * Counting 64 bins one |r| at a time would cost as much as the products of 64 samples. Here |r| becomes the 32-bit
  * word 1 << bin, and words are added up bit by bit: a carry-save adder takes three words of one weight to two, so that
@@ -25,6 +25,7 @@ struct lanes {
   vf max;
   vd max_wide;
   vq abs, square; /* sums of |r| and r^2 in 2^-40, each tile with the bits of FIXED */
+  vq plain;       /* the same of r, from the tiles of which it is wanted */
   vi above[ACTSCOPE_THRESHOLD_COUNT];
 #if LANES >= 8
   vi slice[2][SLICES]; /* bins 0 .. 31, 32 .. 63 */
@@ -36,7 +37,7 @@ struct lanes {
 };
 _Static_assert(sizeof(struct lanes) <= PRODUCT_TALLY_LANES, "a tally holds the vectors");
 
-/* A double from 0 to 2^11 plus this has its multiple of 2^-40 in the lowest bits. */
+/* A double from -2^11 to 2^11 plus this has its multiple of 2^-40 in the lowest bits. */
 #define FIXED 6144.0
 
 static void tally_init(struct product_tally *t) { memset(t, 0, sizeof *t); }
@@ -67,9 +68,10 @@ static void tally_empty(struct product_tally *t) {
     if (s->max_wide[i] > p->max) p->max = s->max_wide[i];
     pairs_add(&p->abs, s->abs[i] - t->tiles * core_bits64(FIXED));
     pairs_add(&p->square, s->square[i] - t->tiles * core_bits64(FIXED));
+    pairs_add_signed(&p->plain, (int64_t)(s->plain[i] - t->signed_tiles * core_bits64(FIXED)));
   }
   memset(s, 0, sizeof *s);
-  t->tiles = 0;
+  t->tiles = t->signed_tiles = 0;
 }
 
 /* ---- Counting -------------------------------------------------------------------------------------------------------- */
@@ -218,6 +220,12 @@ LANE_FN void tally_tile(struct product_tally *t, vd sum, vd square, uint64_t cel
   if (++t->tiles >= TILES_MAX) tally_empty(t);
 }
 
+/* The same of r itself, before its tile's other sums. */
+LANE_FN void tally_plain(struct product_tally *t, vd sum) {
+  ((struct lanes *)t->lanes)->plain += (vq)(sum + FIXED);
+  ++t->signed_tiles;
+}
+
 /* c += y x. With AVX2 the sums of a tile and the factors fill all registers, which the compiler only manages when told
  * which form of the instruction to take, and to load a factor once: else up to a fifth is lost to moves and loads. */
 #if defined(__AVX2__) && !defined(__AVX512F__)
@@ -251,6 +259,15 @@ LANE_FN vf standardise_single(vf x, struct means_single m) {
 #define ROWS (LANES / 2)
 #endif
 #define VECTORS 3
+
+LANE_FN void plain_single(const vf *r, struct product_tally *t) {
+  vf sum[VECTORS];
+  for (int v = 0; v < VECTORS; ++v) sum[v] = (vf){0};
+  for (int i = 0; i < ROWS; ++i)
+    for (int v = 0; v < VECTORS; ++v) sum[v] += r[i * VECTORS + v];
+  vf all = sum[0] + sum[1] + sum[2];
+  tally_plain(t, vd_low(all) + vd_high(all));
+}
 
 static __attribute__((noinline)) void gather_single(const vf *r, uint32_t functionals, struct product_tally *t) {
   struct lanes *s = (struct lanes *)t->lanes;
@@ -326,6 +343,12 @@ LANE_FN vd standardise_wide(vd x, struct means_wide m) { return (x - m.mean) * m
 #else
 #define VECTORS 3
 #endif
+
+LANE_FN void plain_wide(const vd *r, struct product_tally *t) {
+  vd sum = {0};
+  for (int q = 0; q < ROWS * VECTORS; ++q) sum += r[q];
+  tally_plain(t, sum);
+}
 
 static __attribute__((noinline)) void gather_wide(const vd *r, uint32_t functionals, struct product_tally *t) {
   struct lanes *s = (struct lanes *)t->lanes;

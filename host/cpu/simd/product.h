@@ -33,7 +33,8 @@ struct product_part {
   uint64_t k;        /* values summed */
   uint64_t i0, j0, rows, columns;
   const struct product_band *band;
-  uint32_t functionals;
+  uint32_t functionals; /* of |r|: ABOVE, HISTOGRAM */
+  int signs;            /* the sum of r itself is wanted as well */
   double *sum; /* of position (i0, j0), where sums are kept in memory */
   int64_t sum_ld;
 };
@@ -43,6 +44,7 @@ struct product_part {
 struct product_tally {
   struct pairs pairs;
   uint64_t cells, tiles; /* products looked at, also those that do not count; since the lanes were emptied */
+  uint64_t signed_tiles; /* of those, with a sum of r */
   _Alignas(64) unsigned char lanes[PRODUCT_TALLY_LANES];
 };
 

@@ -43,6 +43,19 @@ static __attribute__((noinline)) void NAME(mask)(const struct product_band *band
   }
 }
 
+/* From r to |r| where that is not all: what lies outside the band is cleared, and r itself is looked at. */
+static __attribute__((noinline)) void NAME(close)(const struct product_part *p, uint64_t i, uint64_t j, int whole, VEC *c,
+                                                  struct product_tally *t) {
+  if (!whole) {
+    REAL copy[ROWS][COLUMNS];
+    memcpy(copy, c, sizeof copy);
+    NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
+    memcpy(c, copy, sizeof copy);
+  }
+  if (p->signs) NAME(plain)(c, t);
+  for (int q = 0; q < ROWS * VECTORS; ++q) c[q] = ABS(c[q]);
+}
+
 LANE_FN const REAL *NAME(panel)(const void *base, int64_t stride, uint64_t at) {
   return (const REAL *)base + (int64_t)(at / WIDTH) * stride + at % WIDTH;
 }
@@ -71,15 +84,17 @@ static void NAME(direct)(const struct product_part *p, struct product_tally *t) 
       NAME(ahead)(b, p->stride, from, share);
       VEC now[ROWS][VECTORS];
       NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, now);
+      if (meets == 2 && !p->signs) {
 #pragma GCC unroll 8
-      for (int r = 0; r < ROWS; ++r)
+        for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; ++v) c[at][r][v] = ABS(now[r][v]);
-      if (meets == 1) {
-        REAL copy[ROWS][COLUMNS];
-        memcpy(copy, c[at], sizeof copy);
-        NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
-        memcpy(c[at], copy, sizeof copy);
+          for (int v = 0; v < VECTORS; ++v) c[at][r][v] = ABS(now[r][v]);
+      } else {
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 4
+          for (int v = 0; v < VECTORS; ++v) c[at][r][v] = now[r][v];
+        NAME(close)(p, i, j, meets == 2, c[at][0], t);
       }
       at = !at;
       if (held) NAME(gather)(c[at][0], p->functionals, t);
@@ -140,12 +155,8 @@ static void NAME(take)(const struct product_part *p, struct product_tally *t) {
       VEC c[ROWS][VECTORS];
       for (int r = 0; r < ROWS; ++r)
         for (int l = 0; l < COLUMNS; ++l) copy[r][l] = (REAL)p->sum[(int64_t)(i + (uint64_t)r) * p->sum_ld + (int64_t)j + l];
-      if (meets == 1) NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
       memcpy(c, copy, sizeof copy);
-#pragma GCC unroll 8
-      for (int r = 0; r < ROWS; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; ++v) c[r][v] = ABS(c[r][v]);
+      NAME(close)(p, i, j, meets == 2, c[0], t);
       NAME(gather)(c[0], p->functionals, t);
     }
   }
