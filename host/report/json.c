@@ -157,6 +157,7 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
   add(b, item, "sketch_bits", real(options->sketch_bits));
   add(b, item, "channels", cJSON_CreateBool(options->channels != 0));
   add(b, item, "large_tensor", count(options->large_tensor));
+  add(b, item, "signed", cJSON_CreateBool((options->pair_functionals & ACTSCOPE_PAIRS_SIGNED) != 0));
   return item;
 }
 

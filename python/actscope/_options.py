@@ -139,6 +139,7 @@ def described(o: Any) -> Dict[str, Any]:
         "sketch_bits": o.sketch_bits,
         "channels": bool(o.channels),
         "large_tensor": o.large_tensor,
+        "signed": bool(o.pair_functionals & header.constants["ACTSCOPE_PAIRS_SIGNED"]),
     }
 
 

@@ -373,6 +373,22 @@ class Numbers(Program):
         everything = self.layer("--correlation", "sampled", "--pairs", 79800, "x.npy")["correlation"]
         self.assertAlmostEqual(everything["mean_abs"], truth["mean_abs"], 6)
 
+    def test_signed(self):
+        g = np.random.default_rng(12)
+        x = (g.standard_normal((40, 1)) - g.uniform(0, 2, (1, 70)) * g.standard_normal((40, 70))).astype(np.float32)
+        x[:, :9] *= -1
+        r = np.corrcoef(x, rowvar=False)[np.triu_indices(70, 1)]
+        self.save("x.npy", x)
+        document, _ = self.report("--signed", "x.npy")
+        c = document["layers"][0]["correlation"]
+        self.assertTrue(document["options"]["signed"])
+        self.assertAlmostEqual(c["mean"], r.mean(), 6)
+        self.assertAlmostEqual(c["mean_abs"], np.abs(r).mean(), 6)
+        self.assertIsNone(self.layer("x.npy")["correlation"]["mean"])
+        self.assertIsNone(self.layer("--signed", "--correlation", "gram", "x.npy")["correlation"]["mean"])
+        table = self.run_program("report", "--signed", "x.npy").stdout.decode()
+        self.assertIn(f"{r.mean():.3f}", table)
+
     def test_gram(self):
         x = np.random.default_rng(7).standard_normal((20, 300)).astype(np.float32)
         c = self.layer("--correlation", "gram", self.save("x.npy", x))["correlation"]

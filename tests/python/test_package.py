@@ -161,6 +161,7 @@ class TestReport(unittest.TestCase):
         self.same(x, "--correlation", "sampled", "--pairs", "200", "--seed", "9", correlation="sampled", pairs=200, seed=9)
         self.same(x, "--correlation=gram", "--statistics=correlation,rank", correlation="gram", statistics="correlation,rank")
         self.same(x, "--statistics=profile", statistics=["profile"])
+        self.same(x, "--signed", signed=True)
         self.same(x, "--channels", channels=True, layers=None)
         self.same(x, "--memory", "1.5MiB", "--distinct", "sketch", "--sketch-bits", "7", "--large-tensor", "500", "--precision",
                   "fp16", "--threads", "1", "--device", "cpu", memory="1.5MiB", distinct="sketch", sketch_bits=7,

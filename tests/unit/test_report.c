@@ -62,7 +62,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_str_eq(keys(at(root, "memory")), "budget_bytes workspace_bytes held_peak_bytes resident_bytes resident_peak_bytes device_held_peak_bytes");
   cr_expect_str_eq(
       keys(at(root, "options")),
-      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor");
+      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor signed");
   cr_expect_str_eq(keys(at(root, "network")), "bottlenecks large_tensors");
   const cJSON *layer = layer_at(root, 0);
   cr_expect_str_eq(

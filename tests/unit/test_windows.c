@@ -206,7 +206,7 @@ static void check_samples(int same, int window) {
     ref_sampled_pairs(valid, PAIRS, o.seed, same ? 0 : (uint64_t)k, pairs);
     ref_correlate(&m, compare_r_slack(N), pairs, PAIRS, &ref);
     ref.value.method = ACTSCOPE_CORRELATION_SAMPLED;
-    if (window == 1) compare_correlation(&q, &got.correlation, &ref, ACTSCOPE_PAIRS_ALL);
+    if (window == 1) compare_correlation(&q, &got.correlation, &ref, o.pair_functionals);
     all.value.mean_abs += ref.value.mean_abs, all.value.mean_square += ref.value.mean_square;
     compare_value(&q, "mean_abs", got.correlation.mean_abs, window == 1 ? ref.value.mean_abs : all.value.mean_abs / (double)got.steps,
                   2 * compare_r_slack(N), 0);
