@@ -37,6 +37,7 @@ struct Streams {
     return e;
   }
 };
+constexpr int kRounds = 50;
 const simt::Order orders[] = {simt::Order::program, simt::Order::late, simt::Order::early, simt::Order::random};
 
 // How many of some rounds end as they should, in an order.
@@ -44,7 +45,7 @@ int right(simt::Order order, bool forks, bool joins) {
   Streams s;
   Device<int> x(1), y(1);
   int n = 0;
-  for (int k = 0; k < 8; ++k) {
+  for (int k = 0; k < kRounds; ++k) {
     x.zero();
     simt::runtime.order = order;
     CHECK(s.work(x.p, y.p, forks, joins) == 0);
@@ -59,13 +60,13 @@ int right(simt::Order order, bool forks, bool joins) {
 TEST(streams_orders) {
   for (simt::Order order : orders) {
     SHAPE("order %d", int(order));
-    CHECK(right(order, true, true) == 8);
+    CHECK(right(order, true, true) == kRounds);
   }
   CHECK(right(simt::Order::late, true, false) == 0);
   CHECK(right(simt::Order::early, false, true) == 0);
-  CHECK(right(simt::Order::random, true, false) < 8);
-  CHECK(right(simt::Order::random, false, true) < 8);
-  CHECK(right(simt::Order::program, false, false) == 8);
+  CHECK(right(simt::Order::random, true, false) < kRounds);
+  CHECK(right(simt::Order::random, false, true) < kRounds);
+  CHECK(right(simt::Order::program, false, false) == kRounds);
 }
 
 TEST(streams_wait_for_no_more_than_asked) {
