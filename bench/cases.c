@@ -139,7 +139,7 @@ static void correlations(void) {
   const uint32_t all = ACTSCOPE_PAIRS_DEFAULT;
   for (uint64_t d = 1024; d <= 8192; d *= 2) correlation(ON_BOTH, exact, fp32, 128, d, all, ""); /* growth with D */
   correlation(ON_BOTH, exact, fp32, 128, 8192, 0, "/mean");
-  for (uint64_t d = 1024; d <= 8192; d *= 8) correlation(ON_CUDA, exact, fp16, 128, d, all, "");
+  for (uint64_t d = 1024; d <= 8192; d *= 8) correlation(ON_BOTH, exact, fp16, 128, d, all, "");
   correlation(ON_CUDA, exact, fp16, 128, 8192, 0, "/mean");
   correlation(ON_BOTH, ACTSCOPE_CORRELATION_GRAM, fp32, 128, 8192, 0, "");
   for (uint64_t n = 32; n <= 8192; n *= 4) correlation(ON_BOTH, exact, fp32, n, 1024, all, ""); /* growth with N */

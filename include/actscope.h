@@ -155,7 +155,8 @@ typedef enum actscope_distinct_method {
 
 typedef enum actscope_precision {
   ACTSCOPE_PRECISION_FP32 = 0, /* fp32 quality: three fp16 products on a GPU, fp32 on the CPU */
-  ACTSCOPE_PRECISION_FP16 = 1  /* one fp16 product on a GPU; the CPU stays at fp32 */
+  ACTSCOPE_PRECISION_FP16 = 1  /* one product of 16-bit z-scores: fp16 on a GPU, where single r are off by 3e-5 (standard
+                                  deviation), integers on the CPU, 2e-5; means by far less. float64 on the CPU stays */
 } actscope_precision;
 
 typedef enum actscope_log_level {

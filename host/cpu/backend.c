@@ -44,7 +44,8 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram || s.cka;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0};
-  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0, 0};
+  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0,
+                                               .precision = o->precision};
   return s;
 }
 

@@ -36,12 +36,15 @@ struct layout {
 static uint64_t ceil_to(uint64_t a, uint64_t unit) { return (a + unit - 1) / unit * unit; }
 static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* Values that lie in a panel for so many: those of 16 bits come in pairs. */
+static uint64_t deep(uint64_t values, uint64_t size) { return size == 2 ? values + (values & 1) : values; }
+
 static void layout_finish(struct layout *l, uint64_t v, uint64_t n, uint64_t size, uint64_t threads) {
   uint64_t wide = ceil_to(l->strip, PRODUCT_ROUND);
   l->strips = l->strip > 0 ? (v + l->strip - 1) / l->strip : 0;
   l->slots = l->strips > 1 ? 2 : 1;
   l->thread_sums = !l->sums && n > CHUNK;
-  l->bytes = (uint64_t)l->slots * wide * l->group * size + (l->sums ? wide * wide * 8 : 0) +
+  l->bytes = (uint64_t)l->slots * wide * deep(l->group, size) * size + (l->sums ? wide * wide * 8 : 0) +
              (l->thread_sums ? threads * BLOCK * BLOCK * 8 : 0) + threads * ZSCORES_BUFFER;
 }
 
@@ -96,7 +99,7 @@ static uint64_t list_bytes(uint64_t features) { return ceil_to(features * 4, 64)
 
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features) {
-  uint64_t size = actscope_tile_size(dtype), threads = (uint64_t)q->threads, fixed = list_bytes(features) + 64;
+  uint64_t size = (uint64_t)zscores_kernels(dtype, q->precision)->size, threads = (uint64_t)q->threads, fixed = list_bytes(features) + 64;
   struct layout l;
   struct cpu_need need;
   uint64_t shortest = samples > CHUNK ? UINT64_MAX : 0;
@@ -164,7 +167,8 @@ static void pack_strip(struct run *r, int slot, uint64_t strip, uint64_t k0, uin
   uint64_t length = strip_length(r, strip), blocks = (length + BLOCK - 1) / BLOCK;
   uint64_t block = t % blocks, c = t / blocks * CHUNK, values = least_of(CHUNK, k - c), at = block * BLOCK;
   actscope_zscores_pack(&r->z, strip * r->layout.strip + at, least_of(BLOCK, length - at), k0 + c, values,
-                        panels_at(r, slot, c, values, at), (int64_t)(values * (uint64_t)r->kernels->lanes), buffer);
+                        panels_at(r, slot, c, deep(values, r->size), at),
+                        (int64_t)(deep(values, r->size) * (uint64_t)r->kernels->lanes), buffer);
 }
 
 static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t rows, uint64_t j0, uint64_t columns) {
@@ -182,11 +186,11 @@ static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t ro
 /* Points the part at its panels of the chunk that starts at sample c of the `packed` ones. */
 static void part_chunk(const struct run *r, struct product_part *p, const int slot[2], uint64_t i, uint64_t j, uint64_t c,
                        uint64_t packed) {
-  uint64_t values = least_of(CHUNK, packed - c);
+  uint64_t values = least_of(CHUNK, packed - c), length = deep(values, r->size);
   p->k = values;
-  p->stride = (int64_t)(values * (uint64_t)r->kernels->lanes);
-  p->a = panels_at(r, slot[0], c, values, i);
-  p->b = panels_at(r, slot[1], c, values, j);
+  p->stride = (int64_t)(length * (uint64_t)r->kernels->lanes);
+  p->a = panels_at(r, slot[0], c, length, i);
+  p->b = panels_at(r, slot[1], c, length, j);
   p->next_a = p->next_b = 0;
   if (c + 2 * CHUNK <= packed) {
     p->next_a = panels_at(r, slot[0], c + CHUNK, CHUNK, i);
@@ -353,16 +357,17 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     r.band = (struct product_band){valid, valid, 0, 0};
   }
   if (count > 0) {
-    actscope_zscores_init(&r.z, v, columns, scratch, valid, r.band.wrap ? &order : 0, 0);
+    actscope_zscores_init(&r.z, v, columns, scratch, valid, r.band.wrap ? &order : 0, 0,
+                          zscores_kernels(v->dtype, q->precision));
     r.table = actscope_simd_product();
     r.kernels = r.z.kernels;
     r.n = v->samples;
-    r.size = actscope_tile_size(v->dtype);
+    r.size = (uint64_t)r.kernels->size;
     r.functionals = q->functionals;
     if (!layout_choose(&r.layout, valid, r.n, r.size, threads, bytes - fixed)) goto small;
     uint64_t wide = ceil_to(r.layout.strip, PRODUCT_ROUND);
     char *at = (char *)scratch + list_bytes(v->features);
-    for (int s = 0; s < r.layout.slots; ++s, at += wide * r.layout.group * r.size) r.slot[s] = at;
+    for (int s = 0; s < r.layout.slots; ++s, at += wide * deep(r.layout.group, r.size) * r.size) r.slot[s] = at;
     r.sums = (double *)at;
     at += r.layout.sums ? wide * wide * 8 : 0;
     r.thread_sums = (double *)at;

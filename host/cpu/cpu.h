@@ -43,6 +43,7 @@ struct cpu_pairs_request {
   int threads;
   struct cpu_window *window;          /* as above; *square_sum stays this step's */
   uint64_t step;                      /* SAMPLED: which pairs (core/pairs.h) */
+  actscope_precision precision;       /* FP16: z-scores of 16 bits, but for float64 */
 };
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features);

@@ -120,7 +120,8 @@ static int matrix_of(struct run *r, const struct view *v, const struct column *c
   uint64_t chunk = chunk_bytes(r->n, r->size), chunks = chunks_useful(r->n, r->values, r->size);
   if (bytes < fixed + chunk) return 0;
   if (chunks > (bytes - fixed) / chunk) chunks = (bytes - fixed) / chunk;
-  actscope_zscores_init(&r->z, v, columns, scratch, valid, 0, by_sample);
+  actscope_zscores_init(&r->z, v, columns, scratch, valid, 0, by_sample,
+                        zscores_kernels(v->dtype, ACTSCOPE_PRECISION_FP32));
   r->z.unscaled = unscaled;
   r->kernels = r->z.kernels;
   r->band = (struct product_band){r->n, r->n, 0, 0};

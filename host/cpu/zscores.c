@@ -11,8 +11,8 @@ uint64_t actscope_zscores_list(const struct column *columns, uint64_t features, 
 }
 
 void actscope_zscores_init(struct zscores *z, const struct view *v, const struct column *columns, const uint32_t *list,
-                           uint64_t valid, const struct random_permutation *order, int by_sample) {
-  const struct product_table *table = actscope_simd_product();
+                           uint64_t valid, const struct random_permutation *order, int by_sample,
+                           const struct product_kernels *kernels) {
   z->view = v;
   z->columns = columns;
   z->list = list;
@@ -21,8 +21,7 @@ void actscope_zscores_init(struct zscores *z, const struct view *v, const struct
   z->by_sample = by_sample;
   z->unscaled = 0;
   z->samples_inner = actscope_tile_samples_inner(v);
-  z->wide = v->dtype == ACTSCOPE_FLOAT64;
-  z->kernels = z->wide ? &table->wide : &table->single;
+  z->kernels = kernels;
 }
 
 void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positions, uint64_t k0, uint64_t values,
@@ -43,7 +42,7 @@ void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positi
   struct tile_reader reader;
   actscope_tile_open(&reader, z->view, z->samples_inner, inner);
   size_t size = actscope_tile_size(z->view->dtype);
-  uint64_t step = outer.count, unit = by_position ? (uint64_t)z->kernels->columns : 1;
+  uint64_t step = outer.count, unit = by_position ? (uint64_t)z->kernels->columns : 2; /* values of 16 bits come in pairs */
   if (!actscope_tile_in_place(&reader, outer)) {
     step = ZSCORES_BUFFER / (inner.count * size) / unit * unit;
     if (step > outer.count) step = outer.count;
@@ -58,11 +57,11 @@ void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positi
       int64_t panel = (int64_t)(o / (uint64_t)z->kernels->lanes);
       uint64_t at = z->by_sample ? 0 : o;
       z->kernels->pack(t.data, t.ld, rows.count, inner.count, 1, !z->by_sample, mean + at, scale + at,
-                       to + panel * stride * (int64_t)size, stride);
+                       to + panel * stride * z->kernels->size, stride, o, 0);
     } else {
       uint64_t at = z->by_sample ? o : 0;
       z->kernels->pack(t.data, t.ld, inner.count, rows.count, 0, !z->by_sample, mean + at, scale + at,
-                       to + (int64_t)(o * (uint64_t)z->kernels->lanes * size), stride);
+                       to + (int64_t)(o * (uint64_t)z->kernels->lanes) * z->kernels->size, stride, 0, o);
     }
   }
 }

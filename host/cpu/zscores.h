@@ -16,7 +16,7 @@ struct zscores {
   uint64_t valid;
   const struct random_permutation *order; /* of the valid features; NULL: as they come */
   int by_sample;                          /* positions are samples and values features, else the other way round */
-  int samples_inner, wide;
+  int samples_inner;
   double unscaled;                        /* 0; else values are (x - mean) times this, not z-scores */
   const struct product_kernels *kernels;
 };
@@ -24,8 +24,15 @@ struct zscores {
 /* Fills list (room for all features) with the valid ones and returns how many. */
 uint64_t actscope_zscores_list(const struct column *columns, uint64_t features, uint32_t *list);
 
+/* Panels of the type that z-scores of this dtype are multiplied in; of 16-bit integers where they do and may be. */
+static inline const struct product_kernels *zscores_kernels(actscope_dtype dtype, actscope_precision precision) {
+  const struct product_table *table = actscope_simd_product();
+  return dtype == ACTSCOPE_FLOAT64 ? &table->wide : precision == ACTSCOPE_PRECISION_FP16 ? &table->int16 : &table->single;
+}
+
 void actscope_zscores_init(struct zscores *z, const struct view *v, const struct column *columns, const uint32_t *list,
-                           uint64_t valid, const struct random_permutation *order, int by_sample);
+                           uint64_t valid, const struct random_permutation *order, int by_sample,
+                           const struct product_kernels *kernels);
 
 /* Values [k0, k0 + values) of positions [p0, p0 + positions): at most PRODUCT_CHUNK of PRODUCT_BLOCK; panels is where
  * value k0 of position p0 goes. Fills up with zeros to a multiple of the register tile. */

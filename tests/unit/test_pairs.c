@@ -122,14 +122,75 @@ ParameterizedTest(int *isa, pairs, bins_and_thresholds) {
   }
 }
 
+/* z-scores of 16 bits: r is off by 1.2e-5 (standard deviation), eight of which are allowed; means by a fifth of that where
+ * there are pairs enough. ReLUs and constants with an outlier round many samples alike. */
+static void check_int16(enum data_kind kind, actscope_dtype dtype, enum data_layout layout, uint64_t samples, uint64_t features) {
+  struct stage_input in;
+  struct compare c;
+  struct ref_correlation ref;
+  stage_input(&in, kind, samples * 31 + features, dtype, layout, samples, features);
+  struct column *columns = stage_columns(&in.v, 1);
+  struct cpu_pairs_request q = exact_request(2);
+  q.precision = ACTSCOPE_PRECISION_FP16;
+  ref_correlate(&in.m, 1e-4, NULL, 0, &ref);
+  struct stage_pairs best = stage_pairs(&in.v, columns, q, BEST), least = stage_pairs(&in.v, columns, q, LEAST);
+  compare_begin(&c, "%s in 16 bits", in.name);
+  compare_count(&c, "pairs", best.out.pairs, ref.value.pairs);
+  const double many = ref.value.pairs > 1000 ? 0.2 : 1;
+  if (ref.value.pairs > 0 && samples > 2) {
+    compare_value(&c, "mean |r|", best.out.mean_abs, ref.value.mean_abs, many * 5e-5, 0);
+    compare_value(&c, "mean r^2", best.out.mean_square, ref.value.mean_square, many * 5e-5, 0);
+    compare_value(&c, "max |r|", best.out.max_abs, ref.value.max_abs, 1e-4, 0);
+    uint64_t all = 0;
+    for (int b = 0; b < ACTSCOPE_PAIR_BINS; ++b) all += best.out.histogram[b];
+    compare_count(&c, "sum of the histogram", all, ref.value.pairs);
+    for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t)
+      compare_between(&c, "above", best.out.above[t], (double)ref.above_least[t] / (double)ref.value.pairs,
+                      (double)ref.above_most[t] / (double)ref.value.pairs);
+  }
+  cr_assert_eq(compare_end(&c), 0, "%s", c.text);
+  cr_assert_eq(memcmp(&best.out, &least.out, sizeof best.out), 0, "%s: memory changed a bit", in.name);
+  free(columns);
+  stage_input_free(&in);
+}
+
+ParameterizedTestParameters(pairs, sixteen_bits) { return instruction_sets(); }
+ParameterizedTest(int *isa, pairs, sixteen_bits) {
+  USE_INSTRUCTION_SET(*isa);
+  static const uint64_t samples[] = {2, 3, 4, 5, 31, 64, 127, 128, 129, 130, 255, 1001};
+  static const uint64_t features[] = {2, 3, 8, 17, 48, 49, 193, 389};
+  for (int a = 0; a < 12; ++a)
+    for (int b = 0; b < 8; ++b)
+      if (samples[a] * features[b] * features[b] < 8000000)
+        check_int16(DATA_NORMAL, ACTSCOPE_FLOAT32, LAYOUT_ROWS, samples[a], features[b]);
+  for (int kind = 0; kind < DATA_KINDS; ++kind) {
+    check_int16((enum data_kind)kind, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 127, 101);
+    check_int16((enum data_kind)kind, ACTSCOPE_BFLOAT16, LAYOUT_COLUMNS, 301, 60);
+  }
+  for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype)
+    for (int layout = 0; layout < LAYOUTS; ++layout)
+      check_int16(DATA_NORMAL, (actscope_dtype)dtype, (enum data_layout)layout, 71, 90);
+}
+
+Test(pairs, sixteen_bits_take_half_the_memory) {
+  struct cpu_pairs_request q = exact_request(1), half = q;
+  half.precision = ACTSCOPE_PRECISION_FP16;
+  uint64_t buffers = actscope_cpu_pairs_need(&q, ACTSCOPE_FLOAT32, 128, 0).best + (8192 * 4);
+  uint64_t whole = actscope_cpu_pairs_need(&q, ACTSCOPE_FLOAT32, 128, 8192).best - buffers;
+  cr_assert_leq(actscope_cpu_pairs_need(&half, ACTSCOPE_FLOAT32, 128, 8192).best - buffers, whole / 2 + 4096);
+  cr_assert_eq(actscope_cpu_pairs_need(&half, ACTSCOPE_FLOAT64, 128, 8192).best,
+               actscope_cpu_pairs_need(&q, ACTSCOPE_FLOAT64, 128, 8192).best);
+}
+
 Test(pairs, threads_and_memory_do_not_change_a_bit) {
-  static const uint64_t shapes[][2] = {{128, 1100}, {256, 500}, {700, 700}, {3000, 260}, {1500, 900}, {40, 2500}};
-  for (int k = 0; k < 6; ++k)
+  static const uint64_t shapes[][2] = {{128, 1100}, {256, 500}, {700, 700}, {3000, 260}, {1500, 900}, {40, 2500}, {127, 1100}, {1501, 900}};
+  for (int k = 0; k < 8; ++k)
     for (int sampled = 0; sampled < 2; ++sampled) {
       struct stage_input in;
       stage_input(&in, DATA_FACTORS, 3, ACTSCOPE_FLOAT32, LAYOUT_ROWS, shapes[k][0], shapes[k][1]);
       struct column *columns = stage_columns(&in.v, 2);
       struct cpu_pairs_request q = exact_request(1);
+      if (k >= 6) q.precision = ACTSCOPE_PRECISION_FP16;
       if (sampled) q.method = ACTSCOPE_CORRELATION_SAMPLED, q.pairs = shapes[k][1] * 37 + 11, q.seed = 5;
       struct stage_pairs first = stage_pairs(&in.v, columns, q, BEST);
       uint32_t strips = 0;

@@ -25,6 +25,7 @@ typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef double vd __attribute__((vector_size(4 * LANES)));
 typedef float vf_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef double vd_any __attribute__((vector_size(4 * LANES), aligned(8), may_alias));
+typedef int32_t vi_loose __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 
 #define LANE_FN static inline __attribute__((always_inline))
 
@@ -32,6 +33,8 @@ LANE_FN vf vf_load(const float *p) { return *(const vf_any *)p; }
 LANE_FN void vf_store(float *p, vf v) { *(vf_any *)p = v; }
 LANE_FN vd vd_load(const double *p) { return *(const vd_any *)p; }
 LANE_FN void vd_store(double *p, vd v) { *(vd_any *)p = v; }
+LANE_FN vi vi_load(const void *p) { return *(const vi_loose *)p; }
+LANE_FN void vi_store(void *p, vi v) { *(vi_loose *)p = v; }
 /* x - 0 is x to the compiler; x + 0 is an addition. */
 LANE_FN vf vf_all(float x) { return x - (vf){0}; }
 LANE_FN vd vd_all(double x) { return x - (vd){0}; }

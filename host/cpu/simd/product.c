@@ -236,6 +236,10 @@ LANE_FN void tally_plain(struct product_tally *t, vd sum) {
 #define MULTIPLY_ADD_WIDE(c, y, x) ((c) += (y) * (x))
 #endif
 
+#define DITHER_POSITION 2447445414u /* 2^32 / 1.3247^2 and 2^32 / 1.3247, whose cube is itself plus 1 */
+#define DITHER_VALUE 3242174889u
+#define DITHER(position, value) ((uint32_t)(position) * DITHER_POSITION + (uint32_t)(value) * DITHER_VALUE)
+
 /* ---- float ----------------------------------------------------------------------------------------------------------- */
 
 LANE_FN void to_doubles_single(double *p, vf v) {
@@ -306,6 +310,126 @@ static __attribute__((noinline)) void gather_single(const vf *r, uint32_t functi
 #define STANDARDISE standardise_single
 #define TRANSPOSE vf_transpose
 #include "cpu/simd/product_real.h"
+#undef NAME
+#undef ADD_TO
+
+/* ---- 16 bits ----------------------------------------------------------------------------------------------------------
+ * z-scores in units of 1/INT16_ONE, two samples of a feature side by side: the multipliers take twice as many at once. A
+ * sum needs no more than 32 bits: it is at most the product of two norms, INT16_ONE^2, and so is each part of it.
+ *
+ * Where a feature has few values (zeros of a ReLU, steps), rounding to nearest would move many samples, and samples of many
+ * features, alike. A value is rounded up as often as its fraction says instead: where fraction + dither reaches 1, the dither
+ * running evenly over 0 .. 1 along samples and features (the R2 sequence of M. Roberts). Means of r are then as good as
+ * unbiased; single r are off by 1.8e-5 (standard deviation), whatever the number of samples. */
+
+#define INT16_ONE 32766 /* and a half more rounds to it as well */
+
+/* c += products of two samples */
+#if defined(__AVX512F__)
+LANE_FN vi add_products(vi c, vi y, vi x) {
+  return (vi)_mm512_add_epi32((__m512i)c, _mm512_madd_epi16((__m512i)y, (__m512i)x));
+}
+LANE_FN vi rounded(vf x) { return (vi)_mm512_cvtps_epi32((__m512)x); }
+#elif defined(__AVX2__)
+LANE_FN vi add_products(vi c, vi y, vi x) {
+  return (vi)_mm256_add_epi32((__m256i)c, _mm256_madd_epi16((__m256i)y, (__m256i)x));
+}
+LANE_FN vi rounded(vf x) { return (vi)_mm256_cvtps_epi32((__m256)x); }
+#elif defined(__x86_64__)
+LANE_FN vi add_products(vi c, vi y, vi x) { return (vi)_mm_add_epi32((__m128i)c, _mm_madd_epi16((__m128i)y, (__m128i)x)); }
+LANE_FN vi rounded(vf x) { return (vi)_mm_cvtps_epi32((__m128)x); }
+#else
+LANE_FN vi add_products(vi c, vi y, vi x) {
+  return c + (y >> 16) * (x >> 16) + ((vi)((vu)y << 16) >> 16) * ((vi)((vu)x << 16) >> 16);
+}
+LANE_FN vi rounded(vf x) {
+  vi r;
+  for (int l = 0; l < LANES; ++l) r[l] = (int32_t)lrintf(x[l]);
+  return r;
+}
+#endif
+
+typedef int32_t int32_alias __attribute__((aligned(2), may_alias));
+
+LANE_FN void keep_int16(int16_t *panel, uint64_t k, vf z, uint32_t dither) {
+  vu at;
+#pragma GCC unroll 16
+  for (int l = 0; l < LANES; ++l) at[l] = (uint32_t)l * DITHER_POSITION;
+  at += dither + (uint32_t)k * DITHER_VALUE;
+  vf up = __builtin_convertvector((vi)(at >> 8), vf) * 0x1p-24f - 0.5f;
+  int16_t *to = panel + (k & ~1ull) * LANES;
+  vi q = rounded(z * (float)INT16_ONE + up);
+  vi_store(to, k & 1 ? vi_load(to) | (vi)((vu)q << 16) : q & 0xFFFF);
+}
+LANE_FN void keep_one_int16(int16_t *panel, uint64_t k, uint64_t p, double z, uint32_t dither) {
+  uint32_t at = dither + (uint32_t)k * DITHER_VALUE + (uint32_t)p * DITHER_POSITION;
+  float up = (float)(int32_t)(at >> 8) * 0x1p-24f - 0.5f;
+  int16_t *to = panel + (k & ~1ull) * LANES + 2 * p;
+  to[k & 1] = (int16_t)lrintf((float)z * (float)INT16_ONE + up);
+  if (!(k & 1)) to[1] = 0;
+}
+
+LANE_FN void dot_step_int16(const int16_t *a, const int16_t *b, int64_t stride, vi c[ROWS][VECTORS]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  /* 12 sums, a factor, two of the others and a product fill all registers; the compiler would keep products instead. */
+  vi x0 = vi_load(b), x1 = vi_load(b + stride), t;
+#pragma GCC unroll 4
+  for (int i = 0; i < ROWS; ++i) {
+    vi y = (vi)_mm256_set1_epi32(((const int32_alias *)a)[i]);
+    __asm__("vpmaddwd %5, %4, %3\n\tvpaddd %3, %0, %0\n\tvpmaddwd %6, %4, %3\n\tvpaddd %3, %1, %1\n\t"
+            "vpmaddwd %7, %4, %3\n\tvpaddd %3, %2, %2"
+            : "+x"(c[i][0]), "+x"(c[i][1]), "+x"(c[i][2]), "=&x"(t)
+            : "x"(y), "x"(x0), "x"(x1), "m"(*(const vi_loose *)(b + 2 * stride)));
+  }
+#else
+  vi x[VECTORS];
+#pragma GCC unroll 3
+  for (int v = 0; v < VECTORS; ++v) x[v] = vi_load(b + v * stride);
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i) {
+    vi y = ((const int32_alias *)a)[i] - (vi){0};
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; ++v) c[i][v] = add_products(c[i][v], y, x[v]);
+  }
+#endif
+}
+LANE_FN void dot_int16(const int16_t *a, const int16_t *b, int64_t stride, uint64_t k, vf r[ROWS][VECTORS]) {
+  vi c[ROWS][VECTORS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; ++v) c[i][v] = (vi){0};
+  uint64_t left = (k + 1) / 2; /* the partner of an odd last value is 0 */
+  for (; left >= 2; left -= 2, a += 4 * LANES, b += 4 * LANES) {
+    dot_step_int16(a, b, stride, c);
+    dot_step_int16(a + 2 * LANES, b + 2 * LANES, stride, c);
+  }
+  if (left > 0) dot_step_int16(a, b, stride, c);
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+    for (int v = 0; v < VECTORS; ++v) r[i][v] = __builtin_convertvector(c[i][v], vf) * (float)(1.0 / INT16_ONE / INT16_ONE);
+}
+
+#define NAME(x) x##_int16
+#define COLUMNS (VECTORS * WIDTH)
+#define PANEL int16_t
+#define PAIR 2
+#define GATHER gather_single
+#define CLOSE close_single
+#define ADD_TO to_doubles_single
+#define KEEP keep_int16
+#define KEEP_ONE keep_one_int16
+#include "cpu/simd/product_tile.h"
+#include "cpu/simd/product_pack.h"
+#undef PANEL
+#undef PAIR
+#undef GATHER
+#undef CLOSE
+#undef KEEP
+#undef KEEP_ONE
+#undef COLUMNS
+
 enum { ROWS_SINGLE = ROWS, COLUMNS_SINGLE = VECTORS * LANES };
 #undef ROWS
 #undef VECTORS
@@ -396,7 +520,8 @@ static __attribute__((noinline)) void gather_wide(const vd *r, uint32_t function
 #include "cpu/simd/product_real.h"
 
 const struct product_table SIMD_TABLE(product) = {
-    {LANES, ROWS_SINGLE, COLUMNS_SINGLE, pack_single, direct_single, add_single, take_single},
-    {LANES / 2, ROWS, VECTORS * LANES / 2, pack_wide, direct_wide, add_wide, take_wide},
+    {LANES, ROWS_SINGLE, COLUMNS_SINGLE, sizeof(float), pack_single, direct_single, add_single, take_single},
+    {LANES / 2, ROWS, VECTORS * LANES / 2, sizeof(double), pack_wide, direct_wide, add_wide, take_wide},
+    {LANES, ROWS_SINGLE, COLUMNS_SINGLE, sizeof(int16_t), pack_int16, direct_int16, add_int16, take_int16},
     tally_init,
     tally_empty};

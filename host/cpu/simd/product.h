@@ -2,7 +2,8 @@
  *
  * Panels: z-scores lie in panels of `lanes` positions (features, or samples for the Gram matrix): value k (a sample, or
  * a feature) of position p is panel[(p / lanes) * stride + k * lanes + p % lanes]. Positions beyond the last are zero,
- * up to a multiple of `columns`.
+ * up to a multiple of `columns`. In panels of 16-bit integers values come in pairs: value k of position p is
+ * panel[(p / lanes) * stride + (k & ~1) * lanes + 2 * (p % lanes) + (k & 1)], and one without a partner has a zero.
  * A register tile is `rows` x `columns` products; both divide PRODUCT_BLOCK. Sums over more than PRODUCT_CHUNK values
  * are added up in double, chunk by chunk in order, so that they do not depend on how memory was shared out. */
 #ifndef ACTSCOPE_CPU_SIMD_PRODUCT_H
@@ -49,11 +50,12 @@ struct product_tally {
 };
 
 struct product_kernels {
-  int lanes, rows, columns;
+  int lanes, rows, columns, size; /* size: bytes of a value */
   /* Standardises and packs. x: one row for each position when by_position, else one row for each value; `along`: mean
-   * and scale belong to positions, else to values. Positions are filled up with zeros to a multiple of `columns`. */
+   * and scale belong to positions, else to values. Positions are filled up with zeros to a multiple of `columns`.
+   * position, value: how many lie before the first ones in their block and chunk. */
   void (*pack)(const void *x, int64_t ld, uint64_t positions, uint64_t values, int by_position, int along,
-               const double *mean, const double *scale, void *panels, int64_t stride);
+               const double *mean, const double *scale, void *panels, int64_t stride, uint64_t position, uint64_t value);
   /* k <= PRODUCT_CHUNK: products straight into the tally. */
   void (*direct)(const struct product_part *p, struct product_tally *t);
   /* k <= PRODUCT_CHUNK: adds to sums. Tiles wholly outside the band are left out; when the band does not wrap, the
@@ -63,7 +65,7 @@ struct product_kernels {
   void (*take)(const struct product_part *p, struct product_tally *t);
 };
 struct product_table {
-  struct product_kernels single, wide; /* float panels, double panels */
+  struct product_kernels single, wide, int16; /* panels of float, of double, of 16-bit integers from tiles of float */
   void (*tally_init)(struct product_tally *t);
   /* Moves what is in the lanes to t->pairs; the count of bin 0 then still holds the cells that do not count. */
   void (*tally_empty)(struct product_tally *t);
