@@ -117,8 +117,9 @@ static void put_bottlenecks(report_sink *sink, const report_document *document) 
   }
   if (!scored) return;
   report_put(sink, "<section aria-labelledby=\"why\">\n<h2 id=\"why\">Most constrained layers</h2>\n");
-  report_put(sink, more ? "<p class=\"soft\">The score goes from 0 (free) to 1 (constrained).</p>\n<ol class=\"why\">\n"
-                        : "<p>No layer stands out as a bottleneck.</p>\n");
+  report_print(sink, "<p class=\"soft\">%s", document->run ? "At the last step. " : "");
+  report_put(sink, more ? "The score goes from 0 (free) to 1 (constrained).</p>\n<ol class=\"why\">\n"
+                        : "No layer stands out as a bottleneck.</p>\n");
   for (size_t i = 0; i < document->count && shown < REASONS_SHOWN; i++) {
     const actscope_bottleneck *entry = &document->ranking[i];
     char sentence[REPORT_SENTENCE];
@@ -149,6 +150,7 @@ static void put_bottlenecks(report_sink *sink, const report_document *document) 
 static void put_network(report_sink *sink, const report_document *document, uint32_t there) {
   if (!(there & (ACTSCOPE_CORRELATION | ACTSCOPE_DISTINCT | ACTSCOPE_HEALTH))) return;
   report_put(sink, "<section aria-labelledby=\"along\">\n<h2 id=\"along\">Along the network</h2>\n");
+  if (document->run) report_put(sink, "<p class=\"soft\">At the last step.</p>\n");
   if (there & ACTSCOPE_CORRELATION)
     report_put(sink,
                "<ul class=\"legend\">"
@@ -311,7 +313,7 @@ static void put_table(report_sink *sink, const report_document *document, const 
       sink,
       "<section aria-labelledby=\"all\">\n<h2 id=\"all\">All layers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
       "aria-label=\"All layers\"><table>\n<caption>");
-  report_put(sink, scored ? "Most constrained first" : "In the order of the network");
+  report_print(sink, "%s%s", document->run ? "At the last step; " : "", scored ? "most constrained first" : "in the order of the network");
   if (there & ACTSCOPE_CORRELATION) report_print(sink, "; |r| is drawn from 0 to %.2g", top);
   report_put(sink, "</caption>\n");
   put_head(sink, there, scored);
@@ -357,11 +359,17 @@ int report_write_html(report_sink *sink, const report_document *document) {
              "<meta name=\"generator\" content=\"actscope\">\n<title>actscope report</title>\n<style>\n");
   report_put(sink, report_html_style);
   report_put(sink, "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the layers</a>\n");
-  put_header(sink, document);
+  if (document->run) {
+    report_html_run_header(sink, document);
+  } else {
+    put_header(sink, document);
+  }
   report_put(sink, "<main id=\"main\" tabindex=\"-1\">\n");
   if (layers) {
     put_filter(sink, layers);
+    if (document->run) report_html_run_alarms(sink, document->run);
     put_bottlenecks(sink, document);
+    if (document->run) report_html_run(sink, document);
     put_network(sink, document, there);
     put_table(sink, document, scores, there);
     put_scores(sink, document);

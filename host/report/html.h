@@ -21,6 +21,14 @@ extern const char report_html_style[], report_html_script[];
 /* html_layers.c: the layers one by one; those that constrain the network most are open. */
 void report_html_layers(report_sink *sink, const report_document *document, const actscope_bottleneck **scores);
 
+/* html_run.c, where document->run is there: the top of the page, alarms and warnings, all layers over the steps, and the lines
+ * of the layer of this index. */
+struct report_run;
+void report_html_run_header(report_sink *sink, const report_document *document);
+void report_html_run_alarms(report_sink *sink, const struct report_run *run);
+void report_html_run(report_sink *sink, const report_document *document);
+void report_html_run_layer(report_sink *sink, const report_document *document, size_t index);
+
 /* ---- Figures: inline SVG that takes its colours from the page's style ----------------------------------------------- */
 
 /* Opens a figure that says in words what it shows: <title>, then <desc>, which the caller fills and closes. Its ids are
@@ -42,6 +50,22 @@ void report_svg_histogram(report_sink *sink, const report_layer *layer, size_t i
 void report_svg_values(report_sink *sink, const report_layer *layer, size_t index);
 /* Dead, constant and non-finite features, where there are any. */
 void report_svg_features(report_sink *sink, const report_layer *layer, size_t index);
+
+/* html_heat.c: a matrix as colours from `low` to `high`, NaN as nothing, infinities as something bad. */
+typedef struct report_heat {
+  size_t rows, columns;
+  double low, high;
+  double (*value)(const void *user, size_t row, size_t column);
+  void (*row_name)(const void *user, size_t row, char *text, size_t size);
+  void (*column_name)(const void *user, size_t column, char *text, size_t size);
+  const void *user;
+  int slanted;     /* names of columns stand below on a slant, and cells are square */
+  const char *bad; /* what an infinite value means; NULL: there is none */
+} report_heat;
+void report_svg_heat(report_sink *sink, const report_heat *heat, const char *kind, const char *title, const char *words);
+
+/* The bytes that all names begin with, up to a dot or slash: "encoder.layers." says nothing beside an axis. */
+size_t report_common_prefix(const report_document *document);
 
 /* The smallest round number that is at least `value`, for the top of a scale of |r|. */
 double report_svg_top(double value);

@@ -117,7 +117,7 @@ static void put_layer(report_sink *sink, const report_document *document, size_t
                       int open) {
   const report_layer *layer = &document->layers[index];
   char shape[REPORT_SHAPE], text[REPORT_TEXT], sentence[REPORT_SENTENCE];
-  int warned = 0, marked = layer->report.warnings != 0 || (entry && entry->reasons);
+  int warned = 0, marked = (entry && entry->reasons) || (layer->warnings ? *layer->warnings != NULL : layer->report.warnings != 0);
   report_print(sink, "<details id=\"layer-%zu\"%s%s><summary><b>", index, marked ? " data-why" : "", open ? " open" : "");
   report_html_name(sink, layer, 0);
   report_print(sink, "</b><span class=\"soft\">%s %s", report_shape(shape, sizeof shape, layer, "\xc3\x97"),
@@ -126,13 +126,15 @@ static void put_layer(report_sink *sink, const report_document *document, size_t
   if (isfinite(layer->report.seconds)) report_print(sink, ", %s", report_seconds(text, layer->report.seconds));
   if (layer->source) report_put(sink, ", "), report_html_text(sink, layer->source);
   report_put(sink, "</span></summary>\n");
-  for (int bit = 0; bit < ACTSCOPE_WARN_COUNT; bit++) {
-    if (!actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) continue;
+  for (int bit = 0; layer->warnings ? layer->warnings[bit] != NULL : bit < ACTSCOPE_WARN_COUNT; bit++) {
+    if (!layer->warnings && !actscope_warning_text(&layer->report, bit, sentence, sizeof sentence)) continue;
     report_put(sink, warned++ ? "<li>" : "<ul class=\"warn\"><li>");
-    report_html_text(sink, sentence);
+    report_html_text(sink, layer->warnings ? layer->warnings[bit] : sentence);
     report_put(sink, "</li>");
   }
-  report_put(sink, warned ? "</ul>\n<div class=\"figures\">\n" : "<div class=\"figures\">\n");
+  if (warned) report_put(sink, "</ul>\n");
+  if (document->run) report_html_run_layer(sink, document, index);
+  report_put(sink, "<div class=\"figures\">\n");
   if (HAS(layer, ACTSCOPE_CORRELATION))
     report_svg_histogram(sink, layer, index, document->count < REPORT_HTML_MANY);
   report_put(sink, "<div>");

@@ -202,8 +202,7 @@ static void targets(report_sink *sink, const report_document *document, double b
   }
 }
 
-/* The bytes that all names begin with, up to a dot or slash: "encoder.layers." says nothing below an axis. */
-static size_t common_prefix(const report_document *document) {
+size_t report_common_prefix(const report_document *document) {
   const char *first = NULL;
   size_t common = 0;
   for (size_t i = 0; i < document->count; i++) {
@@ -225,7 +224,7 @@ static size_t common_prefix(const report_document *document) {
 
 /* Names below the last panel: level where there is room, slanted otherwise, and not all of several hundred. */
 static void names(report_sink *sink, const report_document *document, double band, double y, int level) {
-  size_t every = band >= 10.5 ? 1 : (size_t)(17 / band) + 1, k = 0, prefix = common_prefix(document);
+  size_t every = band >= 10.5 ? 1 : (size_t)(17 / band) + 1, k = 0, prefix = report_common_prefix(document);
   int columns = level ? (int)(band / 6.6) : 24;
   for (size_t i = 0; i < document->count; i++) {
     const report_layer *layer = &document->layers[i];
@@ -275,7 +274,7 @@ void report_svg_network(report_sink *sink, const report_document *document) {
   size_t layers = 0;
   double top = 0;
   uint32_t there = 0;
-  int longest = 0, prefix = (int)common_prefix(document);
+  int longest = 0, prefix = (int)report_common_prefix(document);
   for (size_t i = 0; i < document->count; i++) {
     const report_layer *layer = &document->layers[i];
     const actscope_correlation *c = &layer->report.correlation;

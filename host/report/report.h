@@ -8,7 +8,8 @@
  *   report.c  names of formats, the one entry           format.c  numbers and text for people and programs
  *   fields.c  which fields a section has, and where     file.c    atomic replacement of a file
  *   json.c    json and jsonl                            csv.c     csv
- *   table.c   what a person sees first                  html.c, html_svg.c  the page and its figures */
+ *   table.c   what a person sees first                  html*.c   the page, its parts and its figures
+ *   stream.c  what a monitor wrote, read back            run.c     its numbers over the steps, for the page */
 #ifndef ACTSCOPE_REPORT_H
 #define ACTSCOPE_REPORT_H
 
@@ -33,6 +34,7 @@ typedef struct report_layer {
   actscope_role role;
   actscope_layer_report report;
   report_compat compat;
+  char **warnings; /* sentences up to a NULL, in place of report.warnings; NULL: the report's own */
 } report_layer;
 
 typedef struct report_document {
@@ -50,6 +52,7 @@ typedef struct report_document {
   size_t scored;
   const double *cka;       /* actscope_plan_cka() of the layers, count x count; NULL: not asked for */
   int compat;              /* layers carry compat scores */
+  const struct report_run *run; /* the steps of a monitor, the last of which this is; NULL: none. For the page alone */
 } report_document;
 
 typedef enum report_format { REPORT_TABLE, REPORT_JSON, REPORT_JSONL, REPORT_CSV, REPORT_HTML } report_format;

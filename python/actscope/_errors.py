@@ -48,9 +48,10 @@ class InternalError(Error, RuntimeError):
 
 
 class InputError(Error):
-    """A file is malformed or unreadable. `report` holds what the other layers gave, or None."""
+    """A file is malformed or unreadable. `report` holds what the other layers gave, `page` what the other lines did, or None."""
 
     report: Optional[Dict[str, Any]] = None
+    page: Optional[str] = None
 
 
 BY_STATUS: Dict[str, Type[Error]] = {

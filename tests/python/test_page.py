@@ -1,8 +1,9 @@
 """The page as a browser shows it, light and dark, at 24 and at 400 layers: what is there, what it says to the console, to a
 screen reader and to a keyboard. ACTSCOPE_SHOTS=DIR keeps pictures of what was tested."""
-import os, re, subprocess, tempfile, unittest
+import os, pathlib, re, subprocess, tempfile, unittest
 
-import browser
+import browser, runs
+from test_package import PROGRAM as ACTSCOPE, actscope
 from test_report_formats import SAMPLE, Page
 
 SHOTS = os.environ.get("ACTSCOPE_SHOTS")
@@ -178,6 +179,184 @@ class Report(Case):
             self.assertEqual(self.ask("[document.querySelectorAll('#all ~ div tbody tr').length,document.getElementById('filter').hidden]"), [24, True])
         finally:
             self.browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+class Run(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.path = {}
+        for count, steps in ((24, 60), (400, 12)):
+            stream = runs.write(os.path.join(cls.folder.name, f"run{count}.jsonl"), runs.records(runs.layers(count), steps, bad={50: 2, 70: 3}))
+            cls.path[count] = os.path.join(cls.folder.name, f"run{count}.html")
+            subprocess.run([ACTSCOPE, "page", "-o", cls.path[count], stream], check=True)
+
+    def test_24_layers(self):
+        self.look(self.path[24], "run-24")
+        self.assertEqual(self.ask("[].map.call(document.querySelectorAll('.alarms tbody tr'),function(r){return r.innerText.split('\\t').join(' ')})"),
+                         ["50 encoder.layers.2.mlp.down activation 3 1", "70 encoder.layers.2.mlp.down gradient 3 1"])
+        self.assertEqual(self.ask("document.querySelectorAll('.sparks tbody tr').length"), 24)
+        # Marks stand where the step is: 50 of 590, with the margins that lines have.
+        marks = self.ask("""[].map.call(document.querySelectorAll('.sparks tr'),function(r){var m=r.querySelector('.l-bad');
+          return m?r.querySelector('a').title+' '+m.getAttribute('d'):''}).filter(Boolean).filter(function(d,i,a){return a.indexOf(d)==i})""")
+        at = lambda step: f"M{round(4 + step / 590 * 992)} 0v200"
+        self.assertEqual(sorted(marks), ["encoder.layers.2.mlp.down " + at(50), "encoder.layers.2.mlp.down.gradient " + at(70)])
+        self.assertEqual(self.ask("document.querySelectorAll('svg.wide path.h9').length"), 2, "in the map and in its scale")
+        # The layer's own figures use the lines of the table, and show something.
+        box = self.ask("(function(){var u=document.querySelector('details[open] .chart use');return [u.getBoundingClientRect().width,u.getBoundingClientRect().height]})()")
+        self.assertTrue(box[0] > 200 and box[1] > 2, box)
+        names = self.ask("[].map.call(document.querySelectorAll('details[open] figcaption'),function(f){return f.firstChild.textContent.trim()})")
+        self.assertEqual(names[:5], ["|r| of features", "dead features", "size of the values", "redundancy", "effective rank"])
+
+    def test_400_layers(self):
+        self.assertLess(os.path.getsize(self.path[400]), 7e6)
+        self.look(self.path[400], "run-400")
+        self.assertEqual(self.ask("document.querySelectorAll('details[open]').length"), 3)
+        self.assertEqual(self.wanted("*.39?.mlp.up")[:2], [2, 2])
+        self.assertEqual(self.ask("document.querySelectorAll('.sparks tbody tr:not([hidden])').length"), 2)
+
+
+class Written(unittest.TestCase):
+    """The page of a run as a file, without a browser."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def page(self, *records, name="run.jsonl"):
+        path = runs.write(os.path.join(self.folder, name), records)
+        return self.of(path)
+
+    def of(self, path):
+        done = subprocess.run([ACTSCOPE, "page", path], capture_output=True)
+        return done.stdout.decode(), done.returncode, done.stderr.decode()
+
+    def table(self, text):
+        """Of the lines over the steps: name to the paths of the first figure."""
+        body = text[text.index('<table class="sparks">'):]
+        rows = body[body.index("<tbody>"):body.index("</tbody>")].split("<tr")[1:]
+        return {re.search(r'<th scope="row">(?:<a[^>]*>)?([^<]*)', row).group(1):
+                re.findall(r'class="(l-[a-z]+)" d="([^"]*)"', row.split("<td>")[1].split("</td>")[0]) for row in rows}
+
+    def test_is_well_formed_and_alone(self):
+        text, status, complaint = self.page(*runs.records(runs.layers(5), 4, bad={20: 1}))
+        self.assertEqual((status, complaint), (0, ""))
+        page = Page(text)
+        self.assertEqual(page.problems, [])
+        self.assertEqual(len(set(page.ids)), len(page.ids))
+        self.assertEqual([link for link in page.links if link[0] != "#" or link[1:] not in page.ids], [])
+        self.assertEqual(re.findall(r"https?://|@import|url\(", text), [])
+        self.assertIn("fc9 (activation): 64 KiB is too small", page.text)
+        self.assertEqual(re.findall(r"[^\w](?:nan|inf)[^\w]", re.sub("<dt>[^<]*</dt>", "", text)), [])
+
+    def test_lines_are_the_numbers(self):
+        records = list(runs.records(runs.layers(1), 5))
+        values = (0.1, 0.2, None, 0.4, 0.0)
+        for record, value in zip(records, values):
+            record["layers"][0]["correlation"].update(mean_abs=0.3, noise_floor=0.25, adjusted_rms=value)
+        lines = self.table(self.page(*records)[0])["encoder.layers.0.attn.out"]
+        y = lambda v: round(200 - 4 - v / 0.5 * 192)
+        self.assertEqual(lines[2], ("l-adjusted", f"M4 {y(0.1)}l248 {y(0.2) - y(0.1)}M748 {y(0.4)}l248 {y(0) - y(0.4)}"))
+        self.assertEqual(lines[1], ("l-mean", f"M4 {y(0.3)}l248 0 248 0 248 0 248 0"))
+
+    def test_no_peak_is_lost_among_many_steps(self):
+        records = list(runs.records(runs.layers(1, "distinct"), 3000))
+        for i, record in enumerate(records):
+            record["layers"][0]["distinct"]["redundancy"] = 0.9 if i == 1234 else 0.01 if i == 2345 else 0.5
+        lines = self.table(self.page(*records)[0])["encoder.layers.0.attn.out"]
+        moves = re.findall(r"(-?\d+) (-?\d+)", lines[0][1])
+        heights, y = [], 0
+        for i, (_, dy) in enumerate(moves):
+            y = int(dy) if i == 0 else y + int(dy)
+            heights.append(y)
+        scale = lambda v: round(200 - 4 - v * 192)
+        self.assertEqual((min(heights), max(heights)), (scale(0.9), scale(0.01)))
+        self.assertLess(len(moves), 600)
+
+    def test_a_run_that_went_back_to_a_checkpoint(self):
+        first = list(runs.records(runs.layers(1), 6, bad={40: 0}))
+        again = list(runs.records(runs.layers(1), 4))[2:]
+        text, status, _ = self.page(*first, *again)
+        self.assertEqual(status, 0)
+        self.assertIn("steps 0 to 30 of run.jsonl", text)
+        self.assertIn("<b>4</b><span>measured steps</span>", text)
+        self.assertIn("<b>0</b><span>with a NaN", text)
+
+    def test_layers_that_come_and_go(self):
+        records = list(runs.records(runs.layers(3), 3))
+        del records[0]["layers"][2], records[2]["layers"][1]
+        text, status, _ = self.page(*records)
+        self.assertEqual(status, 0)
+        self.assertEqual(sorted(self.table(text)), ["encoder.layers.0.attn.out", "encoder.layers.1.mlp.up", "encoder.layers.2.mlp.down"])
+        self.assertEqual(text.count('<details id="layer-'), 2)
+        self.assertEqual(Page(text).problems, [])
+
+    def test_names_are_text_and_nothing_else(self):
+        record = next(runs.records(runs.layers(1), 1))
+        record["layers"][0]["name"] = '<script>alert(1)</script>"\'&\u202e'
+        record["warnings"] = ["<b>warned</b>"]
+        page = Page(self.page(record)[0])
+        self.assertEqual([tag for tag, _ in page.tags].count("script"), 1)
+        self.assertTrue('<script>alert(1)</script>"\'&\\u202e' in page.text and "<b>warned</b>" in page.text)
+
+    def test_what_cannot_be_read(self):
+        path = runs.write(os.path.join(self.folder, "run.jsonl"), runs.records(runs.layers(2), 3))
+        with open(path, "rb") as file:
+            whole = file.read()
+        lines = whole.splitlines(keepends=True)
+
+        def of(data):
+            with open(path, "wb") as file:
+                file.write(data)
+            text, status, complaint = self.of(path)
+            return re.findall(r"<b>(\d+)</b><span>measured", text), status, complaint.replace(path, "FILE")
+
+        self.assertEqual(of(whole), (["3"], 0, ""))
+        self.assertEqual(of(whole[:-1]), (["2"], 0, ""), "a last line without its end is not there yet")
+        self.assertEqual(of(b"".join(lines[:-1])), (["2"], 0, ""), "nor is a step without its last line")
+        self.assertEqual(of(b"".join(lines[:-1]) + whole), (["3"], 0, ""), "a step that was begun and never finished")
+        self.assertEqual(of(lines[0] + b"junk\n" + b"".join(lines[1:])), (["3"], 2, "actscope: FILE: line 2: not JSON\n"))
+        self.assertEqual(of(b"".join(lines[1:])), (["2"], 2, "actscope: FILE: line 2: step 0 has 1 of its 2 layers\n"))
+        self.assertEqual(of(b""), ([], 2, "actscope: FILE: there is no whole step in it\n"))
+        self.assertEqual(of(b'{"schema":"actscope-report/1","type":"layer"}\n')[1:],
+                         (2, "actscope: FILE: line 1: no line of a monitor's stream (schema actscope-monitor/1): of `actscope report`, "
+                             "whose page is --format html\n"))
+        self.assertEqual(of(b"[1]\n" * 9)[2].splitlines()[-1], "actscope: FILE: and 4 more bad lines")
+        self.assertEqual(of(lines[0].replace(b'"float32"', b'"int3"') + lines[1])[2].splitlines()[0],
+                         "actscope: FILE: line 1: a layer without name, kind, dtype or shape")
+        self.assertEqual(of(whole.replace(b'"mean":', b'"mean":[{"a":null}],"x":'))[1], 0, "what is no number does not exist")
+
+    def test_from_python(self):
+        path = runs.write(os.path.join(self.folder, "run.jsonl"), runs.records(runs.layers(2), 3))
+        text = actscope.html(path)
+        self.assertEqual(text, self.of(path)[0])
+        output = os.path.join(self.folder, "page.html")
+        self.assertEqual(actscope.html(pathlib.Path(path), pathlib.Path(output)), output)
+        with open(output) as file:
+            self.assertEqual(file.read(), text)
+        with open(path, "ab") as file:
+            file.write(b"junk\n")
+        with self.assertRaisesRegex(actscope.InputError, "run.jsonl: line 10: not JSON") as caught:
+            actscope.html(path)
+        self.assertEqual(caught.exception.page, text)
+        with self.assertRaisesRegex(actscope.InputError, "No such file") as caught:
+            actscope.html("/no/such/file", output)
+        self.assertIsNone(caught.exception.page)
+        with self.assertRaisesRegex(OSError, "/no/such/page.html: No such file"):
+            actscope.html(runs.write(os.path.join(self.folder, "b.jsonl"), runs.records(runs.layers(1), 1)), "/no/such/page.html")
+
+    def test_wrong_usage(self):
+        for arguments, word in (((), "no file"), (("--what", "x"), "unknown option"), (("a", "b"), "one file"), (("-o",), "wants a value")):
+            done = subprocess.run([ACTSCOPE, "page", *arguments], capture_output=True)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(word, done.stderr.decode())
+        done = subprocess.run([ACTSCOPE, "page", "/no/such/file"], capture_output=True)
+        self.assertEqual((done.returncode, done.stderr), (2, b"actscope: /no/such/file: No such file or directory\n"))
+        path = runs.write(os.path.join(self.folder, "run.jsonl"), runs.records(runs.layers(1), 1))
+        self.assertEqual(subprocess.run([ACTSCOPE, "page", path, "-o", "/no/such/page.html"], capture_output=True).returncode, 5)
+        with open(path, "rb") as file:
+            self.assertEqual(subprocess.run([ACTSCOPE, "page", "-"], stdin=file, capture_output=True).returncode, 0)
 
 
 if __name__ == "__main__":
