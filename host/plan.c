@@ -217,6 +217,11 @@ int actscope_plan_wants_cka(const struct plan_layer *l) {
          cka_entries(l->samples) > 0;
 }
 
+int actscope_plan_wants_correlations(const struct plan_layer *l) {
+  return (l->options.statistics & ACTSCOPE_CORRELATION) && (l->options.pair_functionals & ACTSCOPE_PAIRS_FEATURES) &&
+         l->correlation != ACTSCOPE_CORRELATION_GRAM && l->elements > 0;
+}
+
 /* Layers keep what CKA takes in their order, as far as the budget goes beside the least scratch; *need is then with it. */
 static void cka_fit(actscope_plan *p, struct plan_need *need) {
   const uint64_t left = p->options.memory_budget - p->own_bytes;
@@ -345,7 +350,7 @@ actscope_status actscope_plan_ensure_workspace(actscope_plan *p) {
 /* ---- Change of shapes ------------------------------------------------------------------------------------------------- */
 
 void actscope_plan_begin_windows(actscope_plan *p) {
-  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = p->layers[i].cka_samples = 0;
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = p->layers[i].cka_samples = 0, p->layers[i].correlations = 0;
 }
 
 static int same_shape(const struct plan_layer *l, const actscope_layer *in) {

@@ -146,6 +146,28 @@ actscope_status actscope_plan_cka(actscope_plan *p, double *matrix, size_t count
   return status ? status : p->backend->cka(p, matrix);
 }
 
+actscope_status actscope_plan_feature_correlations(actscope_plan *p, size_t layer, float *mean_abs, float *max_abs, size_t count) {
+  if (!p) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "plan is NULL");
+  if (layer >= p->count)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
+  const struct plan_layer *l = &p->layers[layer];
+  const actscope_options *o = &l->options;
+  if (!(o->statistics & ACTSCOPE_CORRELATION) || !(o->pair_functionals & ACTSCOPE_PAIRS_FEATURES))
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: correlations of single features were not asked for", l->name);
+  if (count != l->features)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: %zu numbers for %llu features", l->name, count,
+                         (unsigned long long)l->features);
+  if (!l->reported) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was enqueued", l->name);
+  actscope_status status = poll(p, 0);
+  if (status) return status;
+  if (actscope_plan_wants_correlations(l)) return p->backend->correlations(p, l, mean_abs, max_abs);
+  for (size_t i = 0; i < count; ++i) {
+    if (mean_abs) mean_abs[i] = (float)core_nan();
+    if (max_abs) max_abs[i] = (float)core_nan();
+  }
+  return ACTSCOPE_OK;
+}
+
 actscope_status actscope_plan_report_at(actscope_plan *p, size_t layer, uint64_t sequence, actscope_layer_report *report) {
   if (!p || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "report" : "plan");
   if (layer >= p->count)

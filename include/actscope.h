@@ -135,7 +135,8 @@ enum {
   ACTSCOPE_PAIRS_HISTOGRAM = 2, /* 64 counts of |r| over [0, 1] */
   ACTSCOPE_PAIRS_DEFAULT = 3,
   ACTSCOPE_PAIRS_SIGNED = 4,    /* the mean of r itself */
-  ACTSCOPE_PAIRS_ALL = 7
+  ACTSCOPE_PAIRS_FEATURES = 8,  /* of each feature: keeps what actscope_plan_feature_correlations() tells, 24 bytes a feature */
+  ACTSCOPE_PAIRS_ALL = 15
 };
 
 typedef enum actscope_correlation_method {
@@ -403,6 +404,16 @@ ACTSCOPE_API actscope_status actscope_plan_report(actscope_plan *plan, size_t la
  * of which centring leaves nothing. Features with a NaN or an infinity take no part. A layer keeps N(N-1)/2 floats in the
  * workspace. Precision: 1e-5. Errors: INVALID_ARGUMENT, NOT_READY. */
 ACTSCOPE_API actscope_status actscope_plan_cka(actscope_plan *plan, double *matrix, size_t count);
+
+/* Of each feature of a layer, mean |r| and the largest |r| over the pairs that it takes part in, as of the layer's newest
+ * report: which features repeat others. mean_abs and max_abs have room for `count` numbers each, which must be the layer's
+ * features; they are in the order of the tensor's axes, flattened. Either may be NULL. Sums are integers of 2^-32: the same
+ * bits however many threads run. In a window: over the pairs of all its steps. NaN for a feature without a pair: constant,
+ * non-finite, in no pair of the sample, or all of them where correlations are GRAM.
+ * The layer must have been asked for ACTSCOPE_PAIRS_FEATURES. On a GPU the numbers are those of the newest work to finish.
+ * Errors: INVALID_ARGUMENT, NOT_READY (nothing was measured in this workspace yet, or it is being measured), DEVICE_ERROR. */
+ACTSCOPE_API actscope_status actscope_plan_feature_correlations(actscope_plan *plan, size_t layer, float *mean_abs,
+                                                                float *max_abs, size_t count);
 
 /* The name a layer got; NULL when the index is out of range. Valid as long as the plan. */
 ACTSCOPE_API const char *actscope_plan_layer_name(const actscope_plan *plan, size_t layer);

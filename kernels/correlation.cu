@@ -16,6 +16,10 @@
 // Epilogue   an output costs 2 weights, |r|, r^2, maximum (5 lane-instructions); the thresholds only where a thread's maximum
 //            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads;
 //            the sum of r itself 1 more, in kernels of their own.
+// Features   those kernels also add up |r| of each row and each column of a tile, and take the largest, where a layer asks:
+//            a thread's part in registers, lanes of the same row or column by a butterfly, warps through the ring once it
+//            is free; then one atomic addition and one atomic maximum a row and a column. A warp's part is rounded once,
+//            to 2^-32, so that the sums have the same bits on any grid.
 #include "gpu.cuh"
 #include "kernels.h"
 #include "schedule.cuh"
@@ -53,6 +57,11 @@ __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, 
 }
 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
+// What the warps of a block have of a tile's rows and columns, before they are put together: in the ring.
+template <int kHalves> struct Sides {
+  float row_sum[kHalves][4][kTile], row_high[4][kTile]; // of each warp across
+  float column_sum[2][kTile], column_high[2][kTile];    // of each warp down
+};
 template <bool kThree> constexpr int kStagesOf = kThree ? TUNE_PAIRS_STAGES_THREE : TUNE_PAIRS_STAGES_ONE;
 template <bool kThree> constexpr size_t shared_bytes(bool counts) {
   return (size_t)kStagesOf<kThree> * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
@@ -61,7 +70,7 @@ template <bool kThree> constexpr size_t shared_bytes(bool counts) {
 // kWanted: beyond |r|, r^2 and the maximum, nothing (0), what is counted (1), or that and r itself (2).
 template <bool kThree, bool kPromote, int kWanted>
 __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
-  constexpr bool kCounts = kWanted >= 1, kSigned = kWanted == 2;
+  constexpr bool kCounts = kWanted >= 1, kMore = kWanted == 2;
   constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.
   constexpr int kCols = kThree && kPromote ? 2 : 4, kPasses = 4 / kCols;
@@ -97,7 +106,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
       uint64_t *to[6] = {&layer.pairs->abs.low, &layer.pairs->abs.high, &layer.pairs->square.low, &layer.pairs->square.high,
                          &layer.pairs->plain.low, &layer.pairs->plain.high};
 #pragma unroll
-      for (int k = 0; k < (kSigned ? 6 : 4); ++k) {
+      for (int k = 0; k < (kMore ? 6 : 4); ++k) {
         const unsigned long long sum = warp_sum((unsigned long long)parts[k]);
         if (lane == 0) atomicAdd((unsigned long long *)to[k], sum);
       }
@@ -214,7 +223,8 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
           const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
           bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
         };
-        if (!tile.whole || tile.diagonal || w.sampled || store) {
+        const bool single = !tile.whole || tile.diagonal || w.sampled || store;
+        if (single) {
           cp_async_wait<0>();
           __syncthreads();  // all warps are through with the ring
           float *outputs = reinterpret_cast<float *>(shared);
@@ -225,15 +235,19 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
             const uint32_t row = row_0 + (uint32_t)(o / (4 * kCols) * 16 + o / 2 % 2 * 8);
             const uint32_t col = col_0 + (uint32_t)(o / 4 % kCols * 8 + o % 2);
             float r = outputs[o * kThreads + tid];
-            if (!is_pair(layer, w, tile, row, col, store, r)) continue;
+            if (!is_pair(layer, w, tile, row, col, store, r)) {
+              if (kMore) outputs[o * kThreads + tid] = 0;
+              continue;
+            }
             const float whole = fmaxf(fminf(r, 1.0f), -1.0f);
             r = fabsf(whole);
+            if (kMore) outputs[o * kThreads + tid] = r;
             high = fmaxf(high, r);
 #pragma unroll
             for (int h = 0; h < kHalves; ++h) {
               const bool here = kHalves == 1 || o / 4 % kCols / (kCols / kHalves) == h;
               const float part = here ? r : 0.0f;
-              if (kSigned) plain[h] += here ? whole : 0.0f;
+              if (kMore) plain[h] += here ? whole : 0.0f;
               sum[h] += part, square[h] = fmaf(part, part, square[h]);
             }
             if (kCounts) {
@@ -247,7 +261,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
           for (int o = 0; o < 16 * kCols; ++o) {
             float &r = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
             const int h = o / 4 % kCols / (kCols / kHalves);
-            if (kSigned) plain[h] += fmaxf(fminf(r, 1.0f), -1.0f);
+            if (kMore) plain[h] += fmaxf(fminf(r, 1.0f), -1.0f);
             r = fminf(fabsf(r), 1.0f);
             sum[h] += r, square[h] = fmaf(r, r, square[h]), high = fmaxf(high, r);
             if (kCounts) bin_up(r);
@@ -263,7 +277,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
 #pragma unroll
         for (int h = 0; h < kHalves; ++h) {
           sum_abs += pairs_fixed((double)sum[h]), sum_square += pairs_fixed((double)square[h]);
-          if (kSigned) sum_plain += (uint64_t)pairs_fixed_signed((double)plain[h]);
+          if (kMore) sum_plain += (uint64_t)pairs_fixed_signed((double)plain[h]);
         }
         highest = fmaxf(highest, high);
         if (kCounts && __any_sync(kFullMask, high > kThreshold[0]))
@@ -272,8 +286,84 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
             const uint32_t n = warp_sum(above[kCounts ? h : 0]);
             if (lane == 0 && n) atomicAdd((unsigned long long *)&layer.pairs->above[h], (unsigned long long)n);
           }
+        if (kMore && layer.feature_sum && single) {
+          const float *outputs = reinterpret_cast<const float *>(shared);  // a thread's own
+#pragma unroll
+          for (int o = 0; o < 16 * kCols; ++o) acc[o / (4 * kCols)][o / 4 % kCols][o % 4] = outputs[o * kThreads + tid];
+        }
         cp_async_wait<0>();
         __syncthreads();  // the ring is free again
+        if (kMore && layer.feature_sum) {
+          Sides<kHalves> &sides = *reinterpret_cast<Sides<kHalves> *>(shared);
+          const int across = warp % 4, down = warp / 4;
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+#pragma unroll
+            for (int h = 0; h < 2; ++h) {
+              float part[kHalves] = {}, top = 0;
+#pragma unroll
+              for (int j = 0; j < kCols; ++j)
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                  const float r = acc[i][j][h * 2 + e];
+                  part[j / (kCols / kHalves)] += r, top = fmaxf(top, r);
+                }
+#pragma unroll
+              for (int d = 1; d < 4; d <<= 1) {
+#pragma unroll
+                for (int q = 0; q < kHalves; ++q) part[q] += __shfl_xor_sync(kFullMask, part[q], d);
+                top = fmaxf(top, __shfl_xor_sync(kFullMask, top, d));
+              }
+              if (lane % 4 == 0) {
+                const uint32_t row = row_0 + (uint32_t)(i * 16 + h * 8);
+#pragma unroll
+                for (int q = 0; q < kHalves; ++q) sides.row_sum[q][across][row] = part[q];
+                sides.row_high[across][row] = top;
+              }
+            }
+#pragma unroll
+          for (int j = 0; j < kCols; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+              float part = 0, top = 0;
+#pragma unroll
+              for (int i = 0; i < 4; ++i)
+#pragma unroll
+                for (int h = 0; h < 2; ++h) part += acc[i][j][h * 2 + e], top = fmaxf(top, acc[i][j][h * 2 + e]);
+#pragma unroll
+              for (int d = 4; d < 32; d <<= 1) {
+                part += __shfl_xor_sync(kFullMask, part, d);
+                top = fmaxf(top, __shfl_xor_sync(kFullMask, top, d));
+              }
+              if (lane < 4) {
+                const uint32_t col = col_0 + (uint32_t)(j * 8 + e);
+                sides.column_sum[down][col] = part, sides.column_high[down][col] = top;
+              }
+            }
+          __syncthreads();
+          const int side = tid / kTile, at = tid % kTile;
+          // In a pass over half of the columns the others have nothing.
+          const bool there = (uint32_t)at < tile.rows[side] && (side == 0 || at % 32 / (kCols * 8) == pass);
+          if (there) {
+            unsigned long long sum = 0;
+            float top = 0;
+            if (side == 0) {
+#pragma unroll
+              for (int k = 0; k < 4; ++k) {
+#pragma unroll
+                for (int q = 0; q < kHalves; ++q) sum += pairs_fixed32((double)sides.row_sum[q][k][at]);
+                top = fmaxf(top, sides.row_high[k][at]);
+              }
+            } else {
+#pragma unroll
+              for (int k = 0; k < 2; ++k) sum += pairs_fixed32((double)sides.column_sum[k][at]), top = fmaxf(top, sides.column_high[k][at]);
+            }
+            const uint64_t position = (uint64_t)tile.first[side] + (uint32_t)at;
+            if (sum) atomicAdd(&layer.feature_sum[position], sum);
+            if (top > 0) atomicMax(&layer.feature_max[position], core_bits32(top));
+          }
+          __syncthreads();
+        }
       }
       if (++held == kHold) flush();
     }
@@ -301,7 +391,7 @@ extern "C" int actscope_cuda_correlation(const struct cuda_layers *layers, struc
   for (int l = 0; l < layers->layers; ++l) {
     const cuda_layer &layer = layers->layer[l];
     three |= layer.z_lo != nullptr, promote |= layer.pitch > TUNE_PAIRS_PROMOTE;
-    const int own = layer.functionals & ACTSCOPE_PAIRS_SIGNED ? 2 : layer.functionals != 0;
+    const int own = layer.functionals & (ACTSCOPE_PAIRS_SIGNED | ACTSCOPE_PAIRS_FEATURES) ? 2 : layer.functionals != 0;
     if (own > wanted) wanted = own;
     const uint64_t a = (layer.rows + kTile - 1) / kTile, b = layer.other_hi ? (layer.other_rows + kTile - 1) / kTile : a;
     tiles += a * b;

@@ -257,6 +257,31 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
   }
 }
 
+// Of each feature, in all threads: the step joins the window, whose numbers go to the host. A single block, which is slow
+// for millions of features, but they are told as the report is, and only where asked for.
+__device__ GPU_NOINLINE void finish_correlations(const cuda_finish_layer &layer, unsigned long long steps, unsigned long long sequence) {
+  const uint64_t valid = layer.features_out->valid, total = pairs_total(valid);
+  const uint64_t count = layer.correlation == ACTSCOPE_CORRELATION_SAMPLED && layer.pairs_wanted < total ? layer.pairs_wanted : total;
+  volatile uint64_t *own = &layer.correlations_out->sequence;
+  if (threadIdx.x == 0) {
+    *own = 0;
+    __threadfence_system();
+  }
+  for (uint64_t i = threadIdx.x; steps == 1 && i < layer.features; i += kThreads) layer.correlations[i] = pairs_feature();
+  __syncthreads();
+  for (uint64_t p = threadIdx.x; count > 0 && p < valid; p += kThreads)
+    pairs_feature_add(&layer.correlations[layer.list[p]], layer.feature_sum[p], layer.feature_max[p], pairs_partners(p, valid, count));
+  __syncthreads();
+  float *mean = layer.correlations_out->of, *max = mean + layer.features;
+  for (uint64_t i = threadIdx.x; i < layer.features; i += kThreads) pairs_feature_finish(&layer.correlations[i], &mean[i], &max[i]);
+  __threadfence_system();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    *own = sequence;
+    __threadfence_system();
+  }
+}
+
 // ---- The kernel --------------------------------------------------------------------------------------------------------
 __device__ GPU_NOINLINE void finish_similarity(const cuda_finish_layer &layer, struct cuda_report &r) {
   struct cuda_window_state *w = layer.kept;
@@ -323,6 +348,8 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_wo
     if (r.nonfinite) atomicMin(&words->alarm, sequence << 24 | (unsigned long long)(t.first_layer + t.index[blockIdx.x]));
     r.steps = steps;
   }
+
+  if (layer.correlations) finish_correlations(layer, steps, sequence);
 
   struct cuda_report *out = layer.report + sequence % t.history * t.stride;
   volatile uint64_t *own = &out->sequence;

@@ -144,6 +144,8 @@ struct cuda_layer {
   const uint16_t *other_hi, *other_lo;
   const float *other_weight;
   struct pairs *pairs;                   /* added to */
+  unsigned long long *feature_sum;       /* features entries, by position in the pairs' order: sum of |r| in 2^-32, .. */
+  unsigned *feature_max;                 /* .. and bits of the largest |r|: added to; both NULL unless FEATURES is asked for */
   struct pairs *all_pairs;               /* the caller's: it launches a second time with this as pairs, for every pair */
   float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
   /* gram. Over several strips: one launch a strip, in order, each adding to the parts; the last one makes the results. */
@@ -201,6 +203,11 @@ struct cuda_clock { /* of a layer; starts at 0 */
   unsigned long long steps;    /* of its window, this one included */
   unsigned long long windows;  /* the header's, as last seen */
 };
+struct cuda_correlations { /* in pinned memory: of a layer's features, as of the report of that sequence */
+  uint64_t sequence;         /* 0 while the rest is being written, and written last */
+  float of[];                /* mean |r| of every feature, then the largest */
+};
+ACTSCOPE_FN uint64_t cuda_correlations_bytes(uint64_t features) { return sizeof(struct cuda_correlations) + features * 8; }
 struct cuda_window_state { /* of a layer with a window: what window_begin clears at a first step and finish adds to */
   struct moments moments;
   struct pairs pairs;
@@ -276,6 +283,11 @@ struct cuda_finish_layer {
   const struct pairs *all_pairs;        /* beside a sample: every pair, for the norm; NULL where not computed */
   const struct cuda_clock *clock;
   const struct cuda_similarity *similarity; /* NULL where not computed */
+  const unsigned long long *feature_sum;    /* of this step, by position; NULL, as all four, where not asked for */
+  const unsigned *feature_max;
+  const uint32_t *list;
+  struct pairs_feature *correlations;       /* a feature each: of the window so far, joined by this step */
+  struct cuda_correlations *correlations_out;
   struct cuda_window_state *kept;       /* NULL: reports of one step */
   struct cuda_report *report;           /* of `history` reports: sequence s goes to report[s % history * stride] */
   uint64_t *newest;                     /* in pinned memory: sequence of the newest one */

@@ -80,6 +80,33 @@ ACTSCOPE_FN void pairs_merge(struct pairs *a, const struct pairs *b) {
   for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) a->histogram[k] += b->histogram[k];
 }
 
+/* ---- Of each feature ----------------------------------------------------------------------------------------------
+ * A step's sum of |r| over the pairs of a feature is an integer of 2^-32: 2^32 pairs fit. Each register tile's part of it
+ * is rounded once. Steps are added up in their order. */
+ACTSCOPE_FN uint64_t pairs_fixed32(double sum) { return (uint64_t)(sum * 4294967296.0 + 0.5); }
+struct pairs_feature {
+  double sum;     /* of |r| */
+  uint64_t pairs;
+  float max;
+  uint32_t reserved;
+};
+ACTSCOPE_FN void pairs_feature_add(struct pairs_feature *f, uint64_t fixed, uint32_t max_bits, uint64_t pairs) {
+  float max = core_f32(max_bits);
+  f->sum += (double)fixed * (1 / 4294967296.0);
+  f->pairs += pairs;
+  if (max > f->max) f->max = max;
+}
+ACTSCOPE_FN void pairs_feature_finish(const struct pairs_feature *f, float *mean, float *max) {
+  double m = f->pairs > 0 ? f->sum / (double)f->pairs : core_nan();
+  *mean = m > 1 ? 1 : (float)m;
+  *max = f->pairs == 0 ? (float)core_nan() : f->max > 1 ? 1 : f->max;
+}
+/* How many of the first `count` pairs of the circulant order over d features the one at this position takes part in. */
+ACTSCOPE_FN uint64_t pairs_partners(uint64_t position, uint64_t d, uint64_t count) {
+  uint64_t width = count / d, extra = count % d, back = (position + 2 * d - 1 - width) % d;
+  return 2 * width + (position < extra) + (back < extra);
+}
+
 /* ---- The numbers --------------------------------------------------------------------------------------------------- */
 
 /* E|r| of two independent normal features over n samples, G((n-1)/2) / (sqrt(pi) G(n/2)); NaN below 2. From n = 2, 3 by

@@ -1,7 +1,7 @@
 /* backend.c - the plan on the CPU: which stages measure a layer, in which part of the workspace, and which layers run
  * beside each other.
  *
- * Workspace  What windows keep of all layers (window.h), then scratch. A layer's profile and similarity stages have all of it;
+ * Workspace  What windows keep of all layers (window.h), and what is told of each feature; then scratch. A layer's profile and similarity stages have all of it;
  *            then the feature states (32 B a feature) lie at its start and the column, pair and Gram stages share the
  *            rest, one after the other.
  * Threads    Large layers run one after the other, with all threads. Small ones, in which threads would wait for each
@@ -79,27 +79,30 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
 /* ---- Windows ---------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of a layer's kept states, by part. */
-struct kept { uint64_t counts, words, columns, all; };
+struct kept { uint64_t counts, words, columns, window, correlations, all; };
 static struct kept kept_of(const actscope_options *o, const struct plan_layer *l) {
-  struct kept k = {0, 0, 0, 0};
-  if (o->window == 1 || l->elements == 0) return k;
+  struct kept k = {0, 0, 0, 0, 0, 0};
+  if (l->elements == 0) return k;
+  if (actscope_plan_wants_correlations(l)) k.all = k.correlations = round_up(l->features * sizeof(struct pairs_feature));
+  if (o->window == 1) return k;
   const int narrow = dtype_is_narrow(l->dtype);
   if (narrow ? o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT) : o->statistics & ACTSCOPE_QUANTILES)
     k.counts = round_up(dtype_bins(l->dtype) * sizeof(uint64_t));
   if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) k.words = round_up(sizeof(uint32_t) << o->sketch_bits);
   if (o->statistics & ACTSCOPE_HEALTH) k.columns = columns_bytes(l);
-  k.all = round_up(sizeof(struct cpu_window)) + k.counts + k.words + k.columns;
+  k.window = round_up(sizeof(struct cpu_window)) + k.counts + k.words + k.columns;
+  k.all += k.window;
   return k;
 }
 
 /* The layer's window for this step; NULL where a report covers one step. */
 static struct cpu_window *window_of(const actscope_plan *p, const struct plan_layer *l) {
   const struct kept k = kept_of(&l->options, l);
-  if (k.all == 0) return NULL;
+  if (k.window == 0) return NULL;
   char *at = (char *)p->workspace + l->kept_offset;
   struct cpu_window *w = (struct cpu_window *)at;
   if (l->steps == 1) {
-    memset(w, 0, k.all);
+    memset(w, 0, k.window);
     moments_init(&w->moments);
     pairs_init(&w->pairs);
     at += round_up(sizeof *w);
@@ -110,6 +113,12 @@ static struct cpu_window *window_of(const actscope_plan *p, const struct plan_la
   }
   w->steps = l->steps;
   return w;
+}
+
+/* What is told of each feature's correlations, behind the window; NULL where nobody asked. */
+static struct pairs_feature *correlations_of(const actscope_plan *p, const struct plan_layer *l) {
+  const struct kept k = kept_of(&l->options, l);
+  return k.correlations ? (struct pairs_feature *)((char *)p->workspace + l->kept_offset + k.window) : NULL;
 }
 
 /* Health of the window, or of this step alone. */
@@ -144,6 +153,7 @@ struct place {
   int threads;
   struct cpu_window *window;
   float *cka; /* NULL: nothing is kept */
+  struct pairs_feature *correlations; /* NULL as well */
 };
 
 /* The feature side: health, pairs, Gram, CKA. */
@@ -222,6 +232,8 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
     return ACTSCOPE_OK;
   }
   s.profile_request.window = s.pairs_request.window = at->window;
+  s.pairs_request.features = at->correlations;
+  if (at->correlations && l->steps == 1) memset(at->correlations, 0, l->features * sizeof *at->correlations);
   s.pairs_request.step = l->options.same_pairs ? 0 : l->sequence - 1;
   struct view v;
   view_init(&v, tensor, l->options.channels);
@@ -307,9 +319,10 @@ static float *cka_of(const actscope_plan *p, const struct plan_layer *l) {
 static actscope_status run_layer(const struct job *j, size_t layer, char *scratch, uint64_t bytes, int threads) {
   struct plan_layer *l = &j->plan->layers[layer];
   double start = seconds_now();
-  const struct place at = {scratch, bytes, threads, window_of(j->plan, l), cka_of(j->plan, l)};
+  const struct place at = {scratch, bytes, threads, window_of(j->plan, l), cka_of(j->plan, l), correlations_of(j->plan, l)};
   l->cka_samples = 0;
   actscope_status status = measure(l, &j->tensors[layer - j->first], &at);
+  l->correlations = at.correlations && status == ACTSCOPE_OK;
   l->report.status = status;
   l->report.seconds = seconds_now() - start;
   return status;
@@ -395,6 +408,18 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
 static actscope_status poll(actscope_plan *p, int wait) { (void)p, (void)wait; return ACTSCOPE_OK; }
 static actscope_status report(actscope_plan *p, struct plan_layer *l) { (void)p, (void)l; return ACTSCOPE_OK; }
 
+static actscope_status correlations(actscope_plan *p, const struct plan_layer *l, float *mean_abs, float *max_abs) {
+  const struct pairs_feature *of = correlations_of(p, l);
+  if (!l->correlations) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was measured in this workspace", l->name);
+  for (uint64_t i = 0; i < l->features; ++i) {
+    float mean, max;
+    pairs_feature_finish(&of[i], &mean, &max);
+    if (mean_abs) mean_abs[i] = mean;
+    if (max_abs) max_abs[i] = max;
+  }
+  return ACTSCOPE_OK;
+}
+
 static actscope_status cka(actscope_plan *p, double *matrix) {
   const size_t n = p->count;
 #pragma omp parallel for num_threads(p->options.threads) schedule(dynamic, 1)
@@ -410,4 +435,4 @@ static actscope_status cka(actscope_plan *p, double *matrix) {
 }
 
 const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
-                                                  allocate, free_workspace, run, poll, report, cka, NULL, NULL, NULL};
+                                                  allocate, free_workspace, run, poll, report, cka, correlations, NULL, NULL, NULL};

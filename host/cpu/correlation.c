@@ -95,11 +95,19 @@ static int layout_choose(struct layout *l, uint64_t v, uint64_t n, uint64_t size
   return sums > 0 && layout_try(l, sums, 1, v, n, size, threads, bytes);
 }
 
+/* Before the panels: the list of valid features, and what is gathered of each. */
 static uint64_t list_bytes(uint64_t features) { return ceil_to(features * 4, 64); }
+static uint64_t sums_bytes(const struct cpu_pairs_request *q, uint64_t features) {
+  return q->functionals & ACTSCOPE_PAIRS_FEATURES ? ceil_to(features * 8, 64) + ceil_to(features * 4, 64) : 0;
+}
+static uint64_t fixed_bytes(const struct cpu_pairs_request *q, uint64_t features) {
+  return list_bytes(features) + sums_bytes(q, features) + 64;
+}
 
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features) {
-  uint64_t size = (uint64_t)zscores_kernels(dtype, q->precision)->size, threads = (uint64_t)q->threads, fixed = list_bytes(features) + 64;
+  uint64_t size = (uint64_t)zscores_kernels(dtype, q->precision)->size, threads = (uint64_t)q->threads,
+           fixed = fixed_bytes(q, features);
   struct layout l;
   struct cpu_need need;
   uint64_t shortest = samples > CHUNK ? UINT64_MAX : 0;
@@ -135,6 +143,8 @@ struct run {
   const struct product_kernels *kernels;
   uint64_t n, size;
   uint32_t functionals;
+  uint64_t *feature_sum; /* of each position, in 2^-32; NULL: not wanted */
+  uint32_t *feature_max;
   char *slot[2], *buffers;
   double *sums, *thread_sums;
   uint64_t next; /* task to take */
@@ -171,7 +181,8 @@ static void pack_strip(struct run *r, int slot, uint64_t strip, uint64_t k0, uin
                         (int64_t)(deep(values, r->size) * (uint64_t)r->kernels->lanes), buffer);
 }
 
-static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t rows, uint64_t j0, uint64_t columns) {
+static struct product_part part_of(const struct run *r, const struct product_beyond *beyond, uint64_t i0, uint64_t rows,
+                                   uint64_t j0, uint64_t columns) {
   struct product_part p = {0};
   p.i0 = i0;
   p.j0 = j0;
@@ -179,8 +190,25 @@ static struct product_part part_of(const struct run *r, uint64_t i0, uint64_t ro
   p.columns = columns;
   p.band = &r->band;
   p.functionals = r->functionals & (ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM);
-  p.signs = (r->functionals & ACTSCOPE_PAIRS_SIGNED) != 0;
+  p.beyond = beyond && (beyond->signs || beyond->features) ? beyond : 0;
   return p;
+}
+
+/* What the part's features gathered goes to everybody's: integers, and a largest, in any order. */
+static void features_flush(const struct run *r, const struct product_part *p) {
+  struct product_features *f = p->beyond ? p->beyond->features : 0;
+  if (!f) return;
+  for (int side = 0; side < 2; ++side)
+    for (uint64_t k = 0; k < BLOCK; ++k) {
+      if (f->max[side][k] == 0) continue;
+      uint64_t at = (side ? p->j0 : p->i0) + k;
+      __atomic_fetch_add(&r->feature_sum[at], f->sum[side][k], __ATOMIC_RELAXED);
+      uint32_t *top = &r->feature_max[at], seen = __atomic_load_n(top, __ATOMIC_RELAXED);
+      while (seen < f->max[side][k] &&
+             !__atomic_compare_exchange_n(top, &seen, f->max[side][k], 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+      f->sum[side][k] = 0;
+      f->max[side][k] = 0;
+    }
 }
 
 /* Points the part at its panels of the chunk that starts at sample c of the `packed` ones. */
@@ -219,7 +247,7 @@ static uint64_t row_blocks(const struct run *r, uint64_t I, uint64_t J, uint64_t
 
 /* Block pairs of strips I and J, z-scores of all samples being there. */
 static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slot[2], double *sums,
-                            struct product_tally *tally) {
+                            const struct product_beyond *beyond, struct product_tally *tally) {
   uint64_t rows = (strip_length(r, I) + BLOCK - 1) / BLOCK, i = 0, before = 0, range[2][2];
   uint64_t count = row_blocks(r, I, J, 0, range);
   /* Neighbours go to one thread where there are plenty: their panels are fetched ahead. */
@@ -238,7 +266,7 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
     uint64_t j = t - before, first = range[0][1] - range[0][0];
     j = j < first ? range[0][0] + j : j - first;
     uint64_t a = i * BLOCK, b = j * BLOCK;
-    struct product_part p = part_of(r, I * r->layout.strip + a, least_of(BLOCK, strip_length(r, I) - a),
+    struct product_part p = part_of(r, beyond, I * r->layout.strip + a, least_of(BLOCK, strip_length(r, I) - a),
                                     J * r->layout.strip + b, least_of(BLOCK, strip_length(r, J) - b));
     if (r->n <= CHUNK) {
       part_chunk(r, &p, slot, a, b, 0, r->n);
@@ -253,18 +281,19 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
       }
       r->kernels->take(&p, tally);
     }
+    features_flush(r, &p);
   }
 }
 
 /* The sums way, one phase: units of the product of strips I and J; k samples are packed, 0: sums go to the tally. */
 static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot[2], uint64_t k,
-                           struct product_tally *tally) {
+                           const struct product_beyond *beyond, struct product_tally *tally) {
   uint64_t rows = strip_length(r, I), columns = strip_length(r, J), wide = ceil_to(r->layout.strip, PRODUCT_ROUND);
   uint64_t unit = rows >= 8 * BLOCK && columns >= 8 * BLOCK ? BLOCK : PRODUCT_ROUND;
   uint64_t across = (columns + unit - 1) / unit, all = across * ((rows + unit - 1) / unit);
   for (uint64_t t = task(r); t < all; t = task(r)) {
     uint64_t a = t / across * unit, b = t % across * unit;
-    struct product_part p = part_of(r, I * r->layout.strip + a, least_of(unit, rows - a), J * r->layout.strip + b,
+    struct product_part p = part_of(r, beyond, I * r->layout.strip + a, least_of(unit, rows - a), J * r->layout.strip + b,
                                     least_of(unit, columns - b));
     if (product_band_meets(&r->band, p.i0, p.rows, p.j0, p.columns) == 0) continue;
     p.rows = ceil_to(p.rows, PRODUCT_ROUND); /* what lies beyond is zero */
@@ -275,7 +304,10 @@ static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot
       part_chunk(r, &p, slot, a, b, c, k);
       r->kernels->add(&p);
     }
-    if (k == 0) r->kernels->take(&p, tally);
+    if (k == 0) {
+      r->kernels->take(&p, tally);
+      features_flush(r, &p);
+    }
   }
 }
 
@@ -285,7 +317,7 @@ static int strips_meet(const struct run *r, uint64_t I, uint64_t J) {
 }
 
 static void run_pair(struct run *r, uint64_t I, uint64_t J, uint64_t held[2], double *sums, void *buffer,
-                     struct product_tally *tally) {
+                     const struct product_beyond *beyond, struct product_tally *tally) {
   const struct layout *l = &r->layout;
   uint64_t wide = ceil_to(l->strip, PRODUCT_ROUND);
   for (uint64_t k0 = 0; k0 < r->n; k0 += l->group) {
@@ -305,12 +337,12 @@ static void run_pair(struct run *r, uint64_t I, uint64_t J, uint64_t held[2], do
       for (uint64_t i = 0; i < wide; ++i) memset(r->sums + i * wide, 0, wide * sizeof *r->sums);
     }
     tasks_begin(r);
-    if (l->sums) multiply_units(r, I, J, slot, k, tally); else multiply_blocks(r, I, J, slot, sums, tally);
+    if (l->sums) multiply_units(r, I, J, slot, k, beyond, tally); else multiply_blocks(r, I, J, slot, sums, beyond, tally);
   }
   if (l->sums) {
     const int none[2] = {0, 0};
     tasks_begin(r);
-    multiply_units(r, I, J, none, 0, tally);
+    multiply_units(r, I, J, none, 0, beyond, tally);
   }
 }
 
@@ -321,11 +353,14 @@ static void run_all(struct run *r, struct pairs *out, int threads) {
     uint64_t held[2] = {UINT64_MAX, UINT64_MAX}, thread = (uint64_t)omp_get_thread_num();
     void *buffer = r->buffers + thread * ZSCORES_BUFFER;
     double *sums = r->layout.thread_sums ? r->thread_sums + thread * BLOCK * BLOCK : 0;
+    struct product_features features;
+    struct product_beyond beyond = {(r->functionals & ACTSCOPE_PAIRS_SIGNED) != 0, r->feature_sum ? &features : 0};
+    memset(&features, 0, sizeof features);
     r->table->tally_init(&tally);
     for (uint64_t I = 0; I < r->layout.strips; ++I)
       for (uint64_t k = 0; k < r->layout.strips; ++k) {
         uint64_t J = (I + k) % r->layout.strips;
-        if (strips_meet(r, I, J)) run_pair(r, I, J, held, sums, buffer, &tally);
+        if (strips_meet(r, I, J)) run_pair(r, I, J, held, sums, buffer, &beyond, &tally);
       }
     r->table->tally_empty(&tally);
 #pragma omp critical(actscope_pairs)
@@ -342,7 +377,7 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
   struct run r;
   struct random_permutation order;
   struct pairs all;
-  uint64_t fixed = list_bytes(v->features) + 64, threads = (uint64_t)q->threads;
+  uint64_t fixed = fixed_bytes(q, v->features), threads = (uint64_t)q->threads;
   memset(&r, 0, sizeof r);
   pairs_init(&all);
   *square_sum = 0;
@@ -367,6 +402,13 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     if (!layout_choose(&r.layout, valid, r.n, r.size, threads, bytes - fixed)) goto small;
     uint64_t wide = ceil_to(r.layout.strip, PRODUCT_ROUND);
     char *at = (char *)scratch + list_bytes(v->features);
+    if (q->features) {
+      r.feature_sum = (uint64_t *)at;
+      r.feature_max = (uint32_t *)(at + ceil_to(v->features * 8, 64));
+      memset(r.feature_sum, 0, valid * sizeof *r.feature_sum);
+      memset(r.feature_max, 0, valid * sizeof *r.feature_max);
+    }
+    at += sums_bytes(q, v->features);
     for (int s = 0; s < r.layout.slots; ++s, at += wide * deep(r.layout.group, r.size) * r.size) r.slot[s] = at;
     r.sums = (double *)at;
     at += r.layout.sums ? wide * wide * 8 : 0;
@@ -377,6 +419,10 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     run_all(&r, &all, q->threads);
     if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
     all.count = count;
+    for (uint64_t p = 0; q->features && p < valid; ++p) {
+      uint32_t feature = r.z.list[r.z.order ? random_permute(r.z.order, p) : p];
+      pairs_feature_add(&q->features[feature], r.feature_sum[p], r.feature_max[p], pairs_partners(p, valid, count));
+    }
   }
   *square_sum = pairs_value(&all.square);
   if (q->window) {

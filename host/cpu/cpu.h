@@ -44,6 +44,7 @@ struct cpu_pairs_request {
   struct cpu_window *window;          /* as above; *square_sum stays this step's */
   uint64_t step;                      /* SAMPLED: which pairs (core/pairs.h) */
   actscope_precision precision;       /* FP16: z-scores of 16 bits, but for float64 */
+  struct pairs_feature *features;     /* with ACTSCOPE_PAIRS_FEATURES: one a feature of the tensor, added to; NULL: not wanted */
 };
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features);

@@ -73,6 +73,12 @@ static actscope_status open_state(actscope_plan *p) {
   s->newest = (uint64_t *)((char *)s->reports + up(p->count * (uint64_t)p->options.history * sizeof *s->reports));
   s->header = (struct cuda_report_header *)((char *)s->newest + up(p->count * sizeof *s->newest));
   s->header->alarm = ~0ull;
+  at = (char *)s->header + up(sizeof *s->header);
+  for (size_t i = 0; i < p->count; ++i) {
+    const uint64_t bytes = actscope_cuda_told_bytes(&p->layers[i]);
+    s->places[i].correlations = bytes ? (struct cuda_correlations *)at : NULL;
+    at += bytes;
+  }
   return ACTSCOPE_OK;
 }
 
@@ -380,6 +386,22 @@ static actscope_status report_at(actscope_plan *p, struct plan_layer *l, uint64_
   return ACTSCOPE_OK;
 }
 
+/* Of the newest report, unless the next is being made just now. */
+static actscope_status correlations(actscope_plan *p, const struct plan_layer *l, float *mean_abs, float *max_abs) {
+  const struct cuda_state *s = p->state;
+  const size_t i = (size_t)(l - p->layers);
+  const struct cuda_correlations *from = s->places[i].correlations;
+  const volatile uint64_t *own = &from->sequence;
+  const uint64_t newest = newest_of(s, i), before = *own;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (mean_abs) memcpy(mean_abs, from->of, l->features * sizeof(float));
+  if (max_abs) memcpy(max_abs, from->of + l->features, l->features * sizeof(float));
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (newest == 0 || before != newest || *own != newest)
+    return actscope_fail(ACTSCOPE_NOT_READY, "%s: its numbers are being written", l->name);
+  return ACTSCOPE_OK;
+}
+
 /* The device sees the new number when the next step begins. */
 static actscope_status reset(actscope_plan *p, int alarm) {
   struct cuda_state *s = p->state;
@@ -398,5 +420,5 @@ static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) 
 }
 
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report, NULL, reset, alarm_of, report_at};
+                                                 allocate, free_workspace, run, poll, report, NULL, correlations, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

@@ -27,7 +27,8 @@ static char *arena(const struct job *j) { return (char *)j->plan->workspace + j-
 /* Where a layer's states and other areas lie; NULL where one is not there. */
 struct pointers {
   struct moments *moments;
-  uint32_t *sketch, *histogram, *list, *order;
+  uint32_t *sketch, *histogram, *list, *order, *feature_max;
+  unsigned long long *feature_sum;
   struct pairs *pairs, *all_pairs;
   struct cuda_distinct *distinct;
   struct cuda_features *found;
@@ -48,6 +49,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   char *at = arena(j) + j->state->places[layer].zeroed;
   p.moments = take(&at, a.moments), p.sketch = take(&at, a.sketch), p.histogram = take(&at, a.histogram);
   p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs), p.distinct = take(&at, a.distinct);
+  p.feature_sum = take(&at, a.feature_sum), p.feature_max = take(&at, a.feature_max);
   at = arena(j) + j->state->places[layer].plain;
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
@@ -118,6 +120,7 @@ static int correlate(const struct job *j, const struct cuda_layers *all, int cho
     struct cuda_layer *f = &t->layer[t->layers++];
     *f = all->layer[k];
     f->pairs = f->all_pairs, f->pairs_wanted = 0, f->functionals = 0;
+    f->feature_sum = NULL, f->feature_max = NULL;
   }
   return error ? error : actscope_cuda_correlation(t, j->stream);
 }
@@ -296,6 +299,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;
     f->functionals = pairs ? o->pair_functionals : 0;
     f->pairs = p.pairs, f->all_pairs = p.all_pairs;
+    f->feature_sum = p.feature_sum, f->feature_max = p.feature_max;
     f->frobenius_square = p.norm, f->gram_parts = p.parts, f->effective_rank = p.rank;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
   }
@@ -353,6 +357,12 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->pairs_wanted = o->pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank, f->similarity = p.similarity;
+    if (p.feature_sum) {
+      const struct kept k = actscope_cuda_kept_of(o, l);
+      f->feature_sum = p.feature_sum, f->feature_max = p.feature_max, f->list = p.list;
+      f->correlations = (struct pairs_feature *)((char *)plan->workspace + l->kept_offset + k.all - k.correlations);
+      f->correlations_out = s->places[i].correlations;
+    }
     f->report = &s->reports[i], f->newest = &s->newest[i];
   }
   const int error = actscope_cuda_finish(t, s->words, s->header, j->stream);

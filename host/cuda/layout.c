@@ -87,6 +87,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     a.list = up(d * 4);
     if (s.pairs || s.gram) a.high = z, a.low = o->precision == ACTSCOPE_PRECISION_FP32 ? z : 0, a.weight = up(way.rows * 4) * slots;
     if (s.pairs) a.pair_state = up(sizeof(struct pairs));
+    if (actscope_plan_wants_correlations(l)) a.feature_sum = up(d * 8), a.feature_max = up(d * 4);
     if (s.all_pairs) a.all_pairs = up(sizeof(struct pairs));
     if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4);
     if (s.gram) a.norm = up(sizeof(double));
@@ -121,7 +122,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     a.unit = up(l->samples * sizeof(double)), a.similarity = up(sizeof(struct cuda_similarity));
     similarity_scratch(o, l, &a.scratch, &a.counters);
   }
-  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct;
+  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max;
   a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
             a.unit + a.similarity;
   return a;
@@ -180,15 +181,16 @@ static struct way way_choose(const actscope_options *o, const struct plan_layer 
 /* ---- Windows ----------------------------------------------------------------------------------------------------------- */
 
 struct kept actscope_cuda_kept_of(const actscope_options *o, const struct plan_layer *l) {
-  struct kept k = {0, 0, 0, 0, 0};
+  struct kept k = {0, 0, 0, 0, 0, 0};
   const int narrow = dtype_is_narrow(l->dtype);
+  if (actscope_plan_wants_correlations(l)) k.all = k.correlations = up(l->features * sizeof(struct pairs_feature));
   if (o->window == 1 || l->elements == 0) return k;
   k.state = up(sizeof(struct cuda_window_state));
   if (narrow ? o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT) : o->statistics & ACTSCOPE_QUANTILES)
     k.counts = up((uint64_t)dtype_bins(l->dtype) * 8);
   if (!narrow && (o->statistics & ACTSCOPE_DISTINCT)) k.words = up(4ull << o->sketch_bits);
   if (o->statistics & ACTSCOPE_HEALTH) k.columns = up(l->features * sizeof(struct column));
-  k.all = k.state + k.counts + k.words + k.columns;
+  k.all = k.state + k.counts + k.words + k.columns + k.correlations;
   return k;
 }
 static uint64_t kept_sum(const actscope_plan *p) {
@@ -203,8 +205,13 @@ uint64_t actscope_cuda_state_bytes(const actscope_plan *p) {
   return up(sizeof(struct cuda_state)) + up(p->count * sizeof(struct place)) + up(p->count * sizeof(struct wave)) +
          up(p->count * sizeof(struct group)) + (p->options.graph ? up(p->count * sizeof(struct moved)) : 0);
 }
+uint64_t actscope_cuda_told_bytes(const struct plan_layer *l) {
+  return actscope_plan_wants_correlations(l) ? up(cuda_correlations_bytes(l->features)) : 0;
+}
 uint64_t actscope_cuda_pinned_bytes(const actscope_plan *p) {
-  return up(p->count * (uint64_t)p->options.history * sizeof(struct cuda_report)) + up(p->count * sizeof(uint64_t)) +
+  uint64_t told = 0;
+  for (size_t i = 0; i < p->count; ++i) told += actscope_cuda_told_bytes(&p->layers[i]);
+  return told + up(p->count * (uint64_t)p->options.history * sizeof(struct cuda_report)) + up(p->count * sizeof(uint64_t)) +
          up(sizeof(struct cuda_report_header));
 }
 uint64_t actscope_cuda_words_bytes(const actscope_plan *p) {

@@ -44,14 +44,14 @@ struct stages {
 
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
-  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct;        /* start zeroed */
+  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max; /* start zeroed */
   uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };
 
-/* What a layer's window keeps, in bytes; all 0 where reports are of one step. */
-struct kept { uint64_t state, counts, words, columns, all; };
+/* What a layer keeps, in bytes: its window, 0 where reports are of one step, and what is told of each feature. */
+struct kept { uint64_t state, counts, words, columns, correlations, all; };
 
 struct place { /* of a layer, as far as the plan decides it */
   struct way way;
@@ -59,6 +59,7 @@ struct place { /* of a layer, as far as the plan decides it */
   struct stages stages;
   size_t wave;
   uint64_t zeroed, plain, set; /* offsets in the arena */
+  struct cuda_correlations *correlations; /* pinned; NULL: not asked for */
   uint64_t sequence;   /* of the report that l->report shows; 0: none yet */
 };
 struct moved { /* a tensor as the graph was recorded with */
@@ -120,6 +121,8 @@ uint64_t actscope_cuda_pinned_bytes(const actscope_plan *plan);
 uint64_t actscope_cuda_words_bytes(const actscope_plan *plan);
 /* Packs the layers into waves. The device is the current one. */
 void actscope_cuda_place_layers(actscope_plan *plan, struct cuda_state *state);
+/* Pinned bytes of what is told of each feature; 0 where that was not asked for. */
+uint64_t actscope_cuda_told_bytes(const struct plan_layer *layer);
 struct kept actscope_cuda_kept_of(const actscope_options *options, const struct plan_layer *layer);
 /* Distinct values of a wide type, not by the sketch. */
 int actscope_cuda_counts_exactly(const struct plan_layer *layer);

@@ -164,6 +164,28 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
   free(list);
 }
 
+void ref_feature_correlations(const struct ref_matrix *m, const struct ref_pair *pairs, uint64_t count,
+                              struct ref_feature *features) {
+  uint64_t n = m->samples, *list = malloc((m->features + 1) * sizeof *list), valid = ref_valid_features(m, list);
+  double *z = standardise(m, list, valid);
+  for (uint64_t i = 0; i < valid; ++i)
+    for (uint64_t j = i + 1; j < valid; ++j) {
+      int looked = pairs == NULL;
+      for (uint64_t k = 0; k < count && !looked; ++k)
+        looked = (pairs[k].i == i && pairs[k].j == j) || (pairs[k].i == j && pairs[k].j == i);
+      if (!looked) continue;
+      double r = fabs(r_of(z, n, i, j));
+      struct ref_feature *both[2] = {&features[list[i]], &features[list[j]]};
+      for (int k = 0; k < 2; ++k) {
+        both[k]->sum += r;
+        ++both[k]->pairs;
+        if (r > both[k]->max) both[k]->max = r;
+      }
+    }
+  free(z);
+  free(list);
+}
+
 void ref_rank(const struct ref_matrix *m, actscope_rank *out) {
   uint64_t n = m->samples, *list = malloc((m->features + 1) * sizeof *list), valid = ref_valid_features(m, list);
   double *z = standardise(m, list, valid);

@@ -61,6 +61,16 @@ struct ref_correlation {
 void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pair *pairs, uint64_t count,
                    struct ref_correlation *out);
 
+/* Adds to each feature of the matrix what the pairs that it takes part in say of it; all is 0 before the first call. pairs
+ * NULL: all of them. */
+struct ref_feature {
+  long double sum; /* of |r| */
+  double max;
+  uint64_t pairs;
+};
+void ref_feature_correlations(const struct ref_matrix *m, const struct ref_pair *pairs, uint64_t count,
+                              struct ref_feature *features);
+
 /* E|r| of independent normal features, by its recurrence in n. */
 double ref_noise_floor(uint64_t samples);
 

@@ -131,6 +131,21 @@ Test(core_pairs, every_pair_once) {
   free(seen);
 }
 
+Test(core_pairs, partners_are_counted) {
+  uint64_t partners[40];
+  for (uint64_t d = 2; d <= 40; ++d) {
+    memset(partners, 0, sizeof partners);
+    for (uint64_t count = 1; count <= d * (d - 1) / 2; ++count) {
+      uint64_t i, j;
+      pairs_index(count - 1, d, &i, &j);
+      ++partners[i], ++partners[j];
+      for (uint64_t p = 0; p < d; ++p)
+        cr_assert_eq(pairs_partners(p, d, count), partners[p], "d = %llu, %llu pairs, position %llu", (unsigned long long)d,
+                     (unsigned long long)count, (unsigned long long)p);
+    }
+  }
+}
+
 Test(core_pairs, totals_do_not_overflow) {
   cr_assert_eq(pairs_total(0), 0);
   cr_assert_eq(pairs_total(1), 0);

@@ -264,6 +264,13 @@ LANE_FN vf standardise_single(vf x, struct means_single m) {
 #endif
 #define VECTORS 3
 
+/* One |r|'s worth, or a sum's, for feature `at` of a side. */
+LANE_FN void feature_add(struct product_features *f, int side, uint64_t at, double sum, float top) {
+  uint32_t bits = core_bits32(top);
+  f->sum[side][at] += pairs_fixed32(sum);
+  if (bits > f->max[side][at]) f->max[side][at] = bits;
+}
+
 LANE_FN void plain_single(const vf *r, struct product_tally *t) {
   vf sum[VECTORS];
   for (int v = 0; v < VECTORS; ++v) sum[v] = (vf){0};
@@ -302,6 +309,7 @@ static __attribute__((noinline)) void gather_single(const vf *r, uint32_t functi
 #define STORE vf_store
 #define ALL vf_all
 #define ABS vf_abs
+#define MAX vf_max
 #define MULTIPLY_ADD MULTIPLY_ADD_SINGLE
 #define ADD_TO to_doubles_single
 #define MEANS struct means_single
@@ -441,6 +449,7 @@ enum { ROWS_SINGLE = ROWS, COLUMNS_SINGLE = VECTORS * LANES };
 #undef STORE
 #undef ALL
 #undef ABS
+#undef MAX
 #undef MULTIPLY_ADD
 #undef ADD_TO
 #undef MEANS
@@ -510,6 +519,7 @@ static __attribute__((noinline)) void gather_wide(const vd *r, uint32_t function
 #define STORE vd_store
 #define ALL vd_all
 #define ABS vd_abs
+#define MAX vd_max
 #define MULTIPLY_ADD MULTIPLY_ADD_WIDE
 #define ADD_TO to_doubles_wide
 #define MEANS struct means_wide

@@ -25,6 +25,16 @@ struct product_band {
   int wrap;
 };
 
+/* What is wanted of a part beside functionals of |r| over all its pairs. */
+struct product_features { /* of its rows (0) and columns (1) */
+  uint64_t sum[2][PRODUCT_BLOCK]; /* of |r|, in 2^-32 */
+  uint32_t max[2][PRODUCT_BLOCK]; /* bits of the largest |r| as float32 */
+};
+struct product_beyond {
+  int signs;                         /* the sum of r itself */
+  struct product_features *features; /* added to; NULL: not wanted */
+};
+
 /* A part of the product matrix: `rows` positions from i0 on by `columns` from j0 on (multiples of the register tile;
  * what lies beyond band->v is zero). */
 struct product_part {
@@ -35,7 +45,7 @@ struct product_part {
   uint64_t i0, j0, rows, columns;
   const struct product_band *band;
   uint32_t functionals; /* of |r|: ABOVE, HISTOGRAM */
-  int signs;            /* the sum of r itself is wanted as well */
+  const struct product_beyond *beyond; /* NULL: nothing */
   double *sum; /* of position (i0, j0), where sums are kept in memory */
   int64_t sum_ld;
 };

@@ -1,7 +1,7 @@
 /* product_real.h - the kernels of product.c for one type; included twice.
  *
  * REAL, VEC, WIDTH, LOAD, STORE, ALL, ADD_TO, NAME as in columns_real.h; ROWS x (VECTORS * WIDTH) is the register tile,
- * ROWS divides WIDTH; ABS; MULTIPLY_ADD(c, y, x): c += y x; the rest as in product_pack.h. */
+ * ROWS divides WIDTH; ABS, MAX; MULTIPLY_ADD(c, y, x): c += y x; the rest as in product_pack.h. */
 
 #define COLUMNS (VECTORS * WIDTH)
 
@@ -42,7 +42,32 @@ static __attribute__((noinline)) void NAME(mask)(const struct product_band *band
   }
 }
 
-/* From r to |r| where that is not all: what lies outside the band is cleared, and r itself is looked at. */
+/* Each feature's |r| of a tile: rows from i on, columns from j on. */
+static __attribute__((noinline)) void NAME(features)(const VEC *c, uint64_t i, uint64_t j, struct product_features *f) {
+  VEC sum[VECTORS], top[VECTORS];
+  for (int v = 0; v < VECTORS; ++v) sum[v] = top[v] = (VEC){0};
+  for (int r = 0; r < ROWS; ++r) {
+    VEC across = {0}, high = {0};
+    for (int v = 0; v < VECTORS; ++v) {
+      VEC a = c[r * VECTORS + v];
+      sum[v] += a;
+      across += a;
+      top[v] = MAX(a, top[v]);
+      high = MAX(a, high);
+    }
+    double total = 0;
+    REAL most = 0;
+    for (int l = 0; l < WIDTH; ++l) {
+      total += (double)across[l];
+      most = high[l] > most ? high[l] : most;
+    }
+    feature_add(f, 0, i + (uint64_t)r, total, (float)most);
+  }
+  for (int v = 0; v < VECTORS; ++v)
+    for (int l = 0; l < WIDTH; ++l) feature_add(f, 1, j + (uint64_t)(v * WIDTH + l), (double)sum[v][l], (float)top[v][l]);
+}
+
+/* From r to |r| where that is not all: what lies outside the band is cleared, and what is wanted beyond is taken. */
 static __attribute__((noinline)) void NAME(close)(const struct product_part *p, uint64_t i, uint64_t j, int whole, VEC *c,
                                                   struct product_tally *t) {
   if (!whole) {
@@ -51,8 +76,9 @@ static __attribute__((noinline)) void NAME(close)(const struct product_part *p, 
     NAME(mask)(p->band, p->i0 + i, p->j0 + j, copy);
     memcpy(c, copy, sizeof copy);
   }
-  if (p->signs) NAME(plain)(c, t);
+  if (p->beyond && p->beyond->signs) NAME(plain)(c, t);
   for (int q = 0; q < ROWS * VECTORS; ++q) c[q] = ABS(c[q]);
+  if (p->beyond && p->beyond->features) NAME(features)(c, i, j, p->beyond->features);
 }
 
 #define PANEL REAL

@@ -31,7 +31,7 @@ static void NAME(direct)(const struct product_part *p, struct product_tally *t) 
       NAME(ahead)(b, p->stride, from, share);
       VEC now[ROWS][VECTORS];
       NAME(dot)(NAME(panel)(p->a, p->stride, i), b, p->stride, p->k, now);
-      if (meets == 2 && !p->signs) {
+      if (meets == 2 && !p->beyond) {
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 4
