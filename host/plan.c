@@ -331,6 +331,7 @@ actscope_status actscope_plan_bind(actscope_plan *p, void *workspace, size_t byt
   p->workspace = workspace;
   p->held_bytes = bytes;
   actscope_plan_begin_windows(p);
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].correlations = 0;
   return p->backend->reset && !p->closed ? p->backend->reset(p, 0) : ACTSCOPE_OK;
 }
 
@@ -350,7 +351,7 @@ actscope_status actscope_plan_ensure_workspace(actscope_plan *p) {
 /* ---- Change of shapes ------------------------------------------------------------------------------------------------- */
 
 void actscope_plan_begin_windows(actscope_plan *p) {
-  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = p->layers[i].cka_samples = 0, p->layers[i].correlations = 0;
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].steps = p->layers[i].cka_samples = 0;
 }
 
 static int same_shape(const struct plan_layer *l, const actscope_layer *in) {

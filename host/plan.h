@@ -71,7 +71,7 @@ actscope_status actscope_plan_ensure_workspace(actscope_plan *plan);
 int actscope_plan_wants_cka(const struct plan_layer *layer);
 /* The layer is one that correlations of each feature were asked for and has. */
 int actscope_plan_wants_correlations(const struct plan_layer *layer);
-/* Every window begins anew, and nothing is kept for CKA, nor of single features. */
+/* Every window begins anew, and nothing is kept for CKA. */
 void actscope_plan_begin_windows(actscope_plan *plan);
 
 /* ---- running.c ------------------------------------------------------------------------------------------------------ */
