@@ -411,7 +411,7 @@ ACTSCOPE_API actscope_status actscope_plan_cka(actscope_plan *plan, double *matr
  * bits however many threads run. In a window: over the pairs of all its steps. NaN for a feature without a pair: constant,
  * non-finite, in no pair of the sample, or all of them where correlations are GRAM.
  * The layer must have been asked for ACTSCOPE_PAIRS_FEATURES. On a GPU the numbers are those of the newest work to finish.
- * Errors: INVALID_ARGUMENT, NOT_READY (nothing was measured in this workspace yet, or it is being measured), DEVICE_ERROR. */
+ * Errors: INVALID_ARGUMENT, NOT_READY (no report yet, or none in this workspace, or one is being made), DEVICE_ERROR. */
 ACTSCOPE_API actscope_status actscope_plan_feature_correlations(actscope_plan *plan, size_t layer, float *mean_abs,
                                                                 float *max_abs, size_t count);
 
