@@ -65,8 +65,10 @@ struct stage_pairs {
   double square_sum;
   uint32_t warnings;
 };
+/* Those of test_feature_correlations.c aside. */
+enum { OVER_ALL_PAIRS = ACTSCOPE_PAIRS_DEFAULT | ACTSCOPE_PAIRS_SIGNED };
 static inline struct cpu_pairs_request exact_request(int threads) {
-  return (struct cpu_pairs_request){ACTSCOPE_CORRELATION_EXACT, ACTSCOPE_PAIRS_ALL, 0, 0, threads};
+  return (struct cpu_pairs_request){ACTSCOPE_CORRELATION_EXACT, OVER_ALL_PAIRS, 0, 0, threads};
 }
 static inline struct stage_pairs stage_pairs(const struct view *v, const struct column *columns,
                                              struct cpu_pairs_request q, int64_t bytes) {

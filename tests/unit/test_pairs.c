@@ -253,7 +253,7 @@ static struct ref_pair *sample(uint64_t valid, uint64_t seed, uint64_t step, uin
 static void check_sample(struct stage_input *in, const struct column *columns, uint64_t valid, uint64_t count,
                          uint64_t seed, int64_t bytes) {
   uint64_t total = pairs_total(valid), taken = count < total ? count : total;
-  struct cpu_pairs_request q = {ACTSCOPE_CORRELATION_SAMPLED, ACTSCOPE_PAIRS_ALL, count, seed, 1, .step = count % 3};
+  struct cpu_pairs_request q = {ACTSCOPE_CORRELATION_SAMPLED, OVER_ALL_PAIRS, count, seed, 1, .step = count % 3};
   struct stage_pairs got = stage_pairs(&in->v, columns, q, bytes);
   struct ref_pair *list = sample(valid, seed, q.step, taken);
   struct ref_correlation ref;
