@@ -19,6 +19,7 @@ enum {
 int command_report(int argc, char **argv);
 int command_plan(int argc, char **argv);
 int command_page(int argc, char **argv);
+int command_watch(int argc, char **argv);
 int command_stress(int argc, char **argv);
 int command_info(int argc, char **argv);
 

@@ -8,6 +8,7 @@ static void usage(FILE *to) {
   fputs("usage: actscope report [options] FILE...   what flows through each layer in .npy, .npz, .safetensors files\n"
         "       actscope plan [options] FILE...     how each layer would be measured, in how much memory, and why\n"
         "       actscope page [-o FILE] FILE.jsonl  a page of what a monitor wrote over the steps of a training\n"
+        "       actscope watch [options] FILE.jsonl the same in the terminal, while it is written\n"
         "       actscope stress [options]           the 24-layer workload, round after round, under a memory cap\n"
         "       actscope info [--format json]       devices, backends, versions\n"
         "       actscope COMMAND --help             a command's options\n"
@@ -25,6 +26,7 @@ int main(int argc, char **argv) {
   if (strcmp(command, "report") == 0) return command_report(argc - 1, argv + 1);
   if (strcmp(command, "plan") == 0) return command_plan(argc - 1, argv + 1);
   if (strcmp(command, "page") == 0) return command_page(argc - 1, argv + 1);
+  if (strcmp(command, "watch") == 0) return command_watch(argc - 1, argv + 1);
   if (strcmp(command, "stress") == 0) return command_stress(argc - 1, argv + 1);
   if (strcmp(command, "info") == 0) return command_info(argc - 1, argv + 1);
   if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {

@@ -55,6 +55,9 @@ int report_several_sources(const report_document *document);
 /* The layer's file without its folders; "" if unknown. */
 const char *report_short_source(const report_layer *layer);
 
+/* The bytes that all names begin with, up to a dot or slash: "encoder.layers." says nothing beside an axis. */
+size_t report_common_prefix(const report_document *document);
+
 /* The entry of the ranking for every layer, or NULL entries where there is none or no score; free() it. */
 const actscope_bottleneck **report_scores(const report_document *document);
 
@@ -83,6 +86,8 @@ int report_scores_matter(const report_document *document);
 
 /* The writers: 0, or -1 with errno for what is not a stream error; those are in the sink. */
 int report_write_table(report_sink *sink, const report_document *document, int colour, int width);
+/* The rows of the table alone: a blank line, the heads of the columns, a line a layer. */
+void report_write_rows(report_sink *sink, const report_document *document, int colour, int width);
 int report_write_json(report_sink *sink, const report_document *document);
 int report_write_jsonl(report_sink *sink, const report_document *document);
 int report_write_csv(report_sink *sink, const report_document *document);

@@ -64,9 +64,6 @@ typedef struct report_heat {
 } report_heat;
 void report_svg_heat(report_sink *sink, const report_heat *heat, const char *kind, const char *title, const char *words);
 
-/* The bytes that all names begin with, up to a dot or slash: "encoder.layers." says nothing beside an axis. */
-size_t report_common_prefix(const report_document *document);
-
 /* The smallest round number that is at least `value`, for the top of a scale of |r|. */
 double report_svg_top(double value);
 

@@ -202,26 +202,6 @@ static void targets(report_sink *sink, const report_document *document, double b
   }
 }
 
-size_t report_common_prefix(const report_document *document) {
-  const char *first = NULL;
-  size_t common = 0;
-  for (size_t i = 0; i < document->count; i++) {
-    const char *name = document->layers[i].name;
-    if (!report_has_numbers(&document->layers[i])) continue;
-    if (!name) return 0;
-    if (!first) {
-      first = name;
-      common = strlen(name);
-    } else {
-      size_t same = 0;
-      while (same < common && name[same] == first[same]) same++;
-      common = same;
-    }
-  }
-  while (common > 0 && first[common - 1] != '.' && first[common - 1] != '/') common--;
-  return first && first[common] ? common : 0;
-}
-
 /* Names below the last panel: level where there is room, slanted otherwise, and not all of several hundred. */
 static void names(report_sink *sink, const report_document *document, double band, double y, int level) {
   size_t every = band >= 10.5 ? 1 : (size_t)(17 / band) + 1, k = 0, prefix = report_common_prefix(document);

@@ -64,6 +64,26 @@ const actscope_bottleneck **report_scores(const report_document *document) {
   return scores;
 }
 
+size_t report_common_prefix(const report_document *document) {
+  const char *first = NULL;
+  size_t common = 0;
+  for (size_t i = 0; i < document->count; i++) {
+    const char *name = document->layers[i].name;
+    if (!report_has_numbers(&document->layers[i])) continue;
+    if (!name) return 0;
+    if (!first) {
+      first = name;
+      common = strlen(name);
+    } else {
+      size_t same = 0;
+      while (same < common && name[same] == first[same]) same++;
+      common = same;
+    }
+  }
+  while (common > 0 && first[common - 1] != '.' && first[common - 1] != '/') common--;
+  return first && first[common] ? common : 0;
+}
+
 static size_t join(char *text, size_t used, const char *sentence) {
   size_t left = REPORT_SENTENCES - used;
   int wrote = snprintf(text + used, left, "%s%s", used ? "; " : "", sentence);

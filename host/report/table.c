@@ -606,8 +606,17 @@ static void put_legend(const page *p) {
   if (p->colour) report_put(p->sink, "\033[0m");
 }
 
+static page page_of(report_sink *sink, const report_document *document, int colour, int width) {
+  return (page){sink, document, colour, width <= 0 ? DEFAULT_WIDTH : width < NARROWEST ? NARROWEST : width};
+}
+
+void report_write_rows(report_sink *sink, const report_document *document, int colour, int width) {
+  page p = page_of(sink, document, colour, width);
+  put_layers(&p);
+}
+
 int report_write_table(report_sink *sink, const report_document *document, int colour, int width) {
-  page p = {sink, document, colour, width <= 0 ? DEFAULT_WIDTH : width < NARROWEST ? NARROWEST : width};
+  page p = page_of(sink, document, colour, width);
   if (put_summary(&p) == 0) return 0;
   put_ranking(&p);
   put_layers(&p);
