@@ -251,7 +251,7 @@ typedef struct actscope_correlation {
   uint64_t pairs_total;    /* valid_features * (valid_features - 1) / 2 */
   uint64_t valid_features;
   double mean_abs;         /* mean |r|; NaN for GRAM, and so are the fields below that need single pairs */
-  double mean_abs_ci95[2]; /* both equal mean_abs when EXACT */
+  double mean_abs_ci95[2]; /* both equal mean_abs when EXACT; docs/correlation.md says how the interval is made */
   double mean_square;      /* mean r^2 */
   double max_abs;
   double above[ACTSCOPE_THRESHOLD_COUNT];     /* share of pairs with |r| above the threshold */

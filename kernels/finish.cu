@@ -229,6 +229,7 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
   if (layer.correlation != ACTSCOPE_CORRELATION_GRAM && layer.pairs) {
     struct pairs p = *layer.pairs;
     uint64_t all = total;
+    p.shares = 1;
     p.count = layer.correlation == ACTSCOPE_CORRELATION_SAMPLED && layer.pairs_wanted < total ? layer.pairs_wanted : total;
     if (p.count == total) frobenius = (double)f.valid + 2 * pairs_value(&p.square);
     else if (layer.all_pairs) frobenius = (double)f.valid + 2 * pairs_value(&layer.all_pairs->square);

@@ -146,6 +146,7 @@ struct cuda_layer {
   struct pairs *pairs;                   /* added to */
   unsigned long long *feature_sum;       /* features entries, by position in the pairs' order: sum of |r| in 2^-32, .. */
   unsigned *feature_max;                 /* .. and bits of the largest |r|: added to; both NULL unless FEATURES is asked for */
+  float *square;                         /* spread: SPREAD_SIDE^2, scratch; only for sampled layers */
   struct pairs *all_pairs;               /* the caller's: it launches a second time with this as pairs, for every pair */
   float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
   /* gram. Over several strips: one launch a strip, in order, each adding to the parts; the last one makes the results. */
@@ -183,6 +184,9 @@ int actscope_cuda_standardise(const struct cuda_layers *layers, void *scratch, u
  * Layers of one launch are computed in the precision of the finest (z_lo not NULL in any: three products for those that
  * have it). layer.pairs->count stays 0: it is min(pairs_wanted, all) and known from `valid`. */
 int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream);
+
+/* ---- spread.cu: pairs->feature_share of the sampled layers; rows 0 and on, the first strip's. A counter a layer. ------- */
+int actscope_cuda_spread(const struct cuda_layers *layers, unsigned *counters, struct CUstream_st *stream);
 
 /* ---- gram.cu: the samples' side of all layers, for samples <= valid features; the features' side has
  * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */

@@ -31,3 +31,13 @@ run-tests: all examples $(B)/tests/unit $(TOOLS)
 ## unit: the C tests alone, without set-up; UNIT_ARGS="--filter SUITE/NAME" picks some
 unit: $(B)/tests/unit
 	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/unit -j2 $(UNIT_ARGS)
+
+$(B)/tests/coverage: $(B)/obj/tests/coverage/coverage.o $(REF_C:%.c=$(B)/obj/%.o) $(B)/libactscope.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -fopenmp $^ -o $@ $(LIBS)
+
+## test-coverage: how often the interval of sampled pairs holds, by repetition (about a minute; not part of test)
+.PHONY: test-coverage
+test-coverage: $(B)/tests/coverage
+	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/coverage

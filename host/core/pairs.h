@@ -6,6 +6,7 @@
 #define ACTSCOPE_CORE_PAIRS_H
 
 #include "core/random.h"
+#include "core/spread.h"
 
 /* ---- The schedule --------------------------------------------------------------------------------------------------
  * Pair k of the circulant order over d >= 2 features, k = 0 .. d(d-1)/2 - 1: i = k mod d, j = (i + 1 + k / d) mod d.
@@ -37,6 +38,8 @@ struct pairs {
   uint64_t count;
   uint64_t above[ACTSCOPE_THRESHOLD_COUNT];
   uint64_t histogram[ACTSCOPE_PAIR_BINS];
+  double feature_share;         /* of samples: the sum over the steps of what spread.h estimates, .. */
+  uint64_t shares;              /* .. and over how many */
 };
 
 ACTSCOPE_FN void pairs_init(struct pairs *p) { memset(p, 0, sizeof *p); }
@@ -78,6 +81,8 @@ ACTSCOPE_FN void pairs_merge(struct pairs *a, const struct pairs *b) {
   a->count += b->count;
   for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) a->above[t] += b->above[t];
   for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) a->histogram[k] += b->histogram[k];
+  a->feature_share += b->feature_share;
+  a->shares += b->shares;
 }
 
 /* ---- Of each feature ----------------------------------------------------------------------------------------------
@@ -144,8 +149,8 @@ ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_co
   out->adjusted_rms = out->mean = none;
 }
 
-/* EXACT and SAMPLED. The interval of a sample: the variance of one pair over m, with the finite-population factor;
- * conservative for the equireplicate design, whose variance is at most that of independent pairs. */
+/* EXACT and SAMPLED. The interval of a sample is 1.96 times the root of spread.h's variance; steps are independent of each
+ * other. */
 ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
                                  uint64_t samples, uint64_t valid, uint64_t total_pairs, actscope_correlation *out) {
   pairs_report_init(samples, valid, out);
@@ -153,7 +158,7 @@ ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_met
   out->method = method;
   out->pairs = p->count;
   if (p->count == 0) return;
-  double m = (double)p->count, total = (double)out->pairs_total;
+  double m = (double)p->count;
   out->mean_abs = pairs_value(&p->abs) / m;
   out->mean_square = pairs_value(&p->square) / m;
   out->max_abs = p->max > 0 ? p->max : (double)core_f32(p->max_bits);
@@ -163,7 +168,8 @@ ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_met
   double half = 0;
   if (p->count < out->pairs_total) {
     double v = m > 1 ? (out->mean_square - out->mean_abs * out->mean_abs) * m / (m - 1) : 1;
-    if (v > 0) half = 1.959963984540054 * sqrt(v / m * (1 - m / total));
+    double steps = p->shares ? (double)p->shares : 1, share = p->feature_share / steps;
+    if (v > 0) half = 1.959963984540054 * sqrt(spread_variance(v, share, m / steps, (double)valid) / steps);
   }
   out->mean_abs_ci95[0] = out->mean_abs - half < 0 ? 0 : out->mean_abs - half;
   out->mean_abs_ci95[1] = out->mean_abs + half > 1 ? 1 : out->mean_abs + half;

@@ -423,6 +423,8 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
       uint32_t feature = r.z.list[r.z.order ? random_permute(r.z.order, p) : p];
       pairs_feature_add(&q->features[feature], r.feature_sum[p], r.feature_max[p], pairs_partners(p, valid, count));
     }
+    all.shares = 1;
+    if (r.band.wrap) all.feature_share = actscope_cpu_spread(v, columns, scratch, valid, count, &order);
   }
   *square_sum = pairs_value(&all.square);
   if (q->window) {

@@ -55,6 +55,11 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
                                    const struct cpu_pairs_request *q, void *scratch, uint64_t bytes,
                                    actscope_correlation *out, double *square_sum, uint32_t *warnings);
 
+/* ---- spread.c: what the interval of a sample of pairs needs (core/spread.h) ------------------------------------------ */
+struct random_permutation;
+double actscope_cpu_spread(const struct view *v, const struct column *columns, const uint32_t *list, uint64_t valid,
+                           uint64_t pairs, const struct random_permutation *order);
+
 /* ---- gram.c: the smaller of K = Z Z^T and R = Z^T Z ----------------------------------------------------------------- */
 struct cpu_need actscope_cpu_gram_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
 /* *frobenius_square of that matrix; *effective_rank when not NULL. */

@@ -34,7 +34,7 @@ struct pointers {
   struct cuda_features *found;
   struct column *columns;
   uint16_t *high, *low;
-  float *weight, *parts, *gram;
+  float *square, *weight, *parts, *gram;
   double *norm, *rank, *unit;
   struct cuda_similarity *similarity;
 };
@@ -52,6 +52,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   p.feature_sum = take(&at, a.feature_sum), p.feature_max = take(&at, a.feature_max);
   at = arena(j) + j->state->places[layer].plain;
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
+  p.square = take(&at, a.square);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
   p.parts = take(&at, a.parts);
   p.gram = take(&at, a.gram), p.norm = take(&at, a.norm), p.rank = take(&at, a.rank);
@@ -124,6 +125,15 @@ static int correlate(const struct job *j, const struct cuda_layers *all, int cho
   }
   return error ? error : actscope_cuda_correlation(t, j->stream);
 }
+/* What the intervals of the sampled layers in the table need, once their first rows are there. */
+static int spread(const struct job *j, const struct cuda_layers *all) {
+  struct cuda_layers *t = &j->state->some;
+  *t = *all;
+  t->layers = 0;
+  for (int k = 0; k < all->layers; ++k)
+    if (all->layer[k].pairs && all->layer[k].pairs_wanted && all->layer[k].first_row == 0) t->layer[t->layers++] = all->layer[k];
+  return actscope_cuda_spread(t, counters(j), j->stream);
+}
 static int gram(const struct job *j, const struct wave *w, const struct cuda_layers *all) {
   struct cuda_layers *t = &j->state->some;
   *t = *all;
@@ -168,6 +178,7 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
       f->other_hi = NULL;
       if (held[slot] != b) error = actscope_cuda_standardise(t, scratch(j, w), counters(j), j->stream);
       held[slot] = b;
+      if (!error && k == 0 && a == 0) error = spread(j, t);
       if (!error && k == 0 && f->frobenius_square) {
         stage = "Gram";
         f->gram_begins = a == 0, f->gram_ends = a + 1 == way.strips;
@@ -241,6 +252,8 @@ static actscope_status launch_features(const struct job *j, const struct wave *w
   if (kept == 0) return ACTSCOPE_OK;
   error = actscope_cuda_standardise(all, space, counters(j), j->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "standardise");
+  error = spread(j, all);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "spread");
   error = correlate(j, all, 1);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "correlation");
   error = gram(j, w, all);
@@ -293,7 +306,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     const struct pointers p = pointers_of(j, i);
     const struct stages s = j->state->places[i].stages;
     const int pairs = (o->statistics & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM;
-    f->columns = p.columns, f->features_out = p.found, f->list = p.list, f->order = p.order;
+    f->columns = p.columns, f->features_out = p.found, f->list = p.list, f->order = p.order, f->square = p.square;
     f->pairs_wanted = pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? o->pairs : 0, f->seed = o->seed;
     f->clock = o->same_pairs ? NULL : &j->state->clocks[i];
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;

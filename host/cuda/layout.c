@@ -89,7 +89,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     if (s.pairs) a.pair_state = up(sizeof(struct pairs));
     if (actscope_plan_wants_correlations(l)) a.feature_sum = up(d * 8), a.feature_max = up(d * 4);
     if (s.all_pairs) a.all_pairs = up(sizeof(struct pairs));
-    if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4);
+    if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4), a.square = up(SPREAD_SIDE * SPREAD_SIDE * sizeof(float));
     if (s.gram) a.norm = up(sizeof(double));
     if (s.eigenvalues) {
       a.gram = up(s.side * s.side * sizeof(float)), a.rank = up(sizeof(double));
@@ -123,7 +123,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     similarity_scratch(o, l, &a.scratch, &a.counters);
   }
   a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max;
-  a.plain = a.found + a.columns + a.list + a.order + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
+  a.plain = a.found + a.columns + a.list + a.order + a.square + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
             a.unit + a.similarity;
   return a;
 }

@@ -45,7 +45,7 @@ struct stages {
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
   uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max; /* start zeroed */
-  uint64_t found, columns, list, order, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
+  uint64_t found, columns, list, order, square, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };

@@ -97,17 +97,57 @@ static double r_of(const double *z, uint64_t n, uint64_t i, uint64_t j) {
   return r > 1 ? 1 : r < -1 ? -1 : r;
 }
 
-/* The interval of a sample of m pairs out of `total`: 1.96 standard errors, without replacement. */
-static double half_width(const double *z, uint64_t n, const struct ref_pair *pairs, uint64_t m, double total,
-                         long double mean) {
-  long double squares = 0;
+/* What the features have of the variance of |r|: expected mean squares of a square of pairs, 64 x 64 where there are as many,
+ * between the first positions of the circle and those behind them. */
+static double feature_share(const double *z, uint64_t n, const struct ref_pair *pairs, uint64_t m, uint64_t valid) {
+  uint64_t position[128], side = (m < valid ? m + 1 : valid) / 2;
+  long double h[64][64], mean = 0, between[2] = {0, 0}, within = 0;
+  if (side > 64) side = 64;
+  if (side < 2) return 0;
+  for (uint64_t p = 0; p < 2 * side; ++p) position[p] = p < m ? pairs[p].i : pairs[p - 1].j;
+  for (uint64_t i = 0; i < side; ++i)
+    for (uint64_t j = 0; j < side; ++j) mean += h[i][j] = fabs(r_of(z, n, position[i], position[side + j]));
+  mean /= side * side;
+  long double row[64] = {0}, column[64] = {0};
+  for (uint64_t i = 0; i < side; ++i)
+    for (uint64_t j = 0; j < side; ++j) row[i] += h[i][j], column[j] += h[i][j];
+  for (uint64_t i = 0; i < side; ++i) {
+    row[i] = row[i] / side - mean, column[i] = column[i] / side - mean;
+    between[0] += row[i] * row[i], between[1] += column[i] * column[i];
+  }
+  for (uint64_t i = 0; i < side; ++i)
+    for (uint64_t j = 0; j < side; ++j) {
+      long double residual = h[i][j] - mean - row[i] - column[j];
+      within += residual * residual;
+    }
+  within /= (side - 1) * (side - 1); /* E = var e */
+  long double both = 0;
+  for (int k = 0; k < 2; ++k) both += between[k] / (side - 1) - within / side; /* E = var a of each */
+  return both > 0 ? (double)(both / (both + within)) : 0;
+}
+
+/* The interval of a sample of m pairs out of `total`: 1.96 standard errors. How often each feature stands in the sample is
+ * counted: what features have of the variance goes with the spread of those counts, the rest with m. */
+static double half_width(const double *z, uint64_t n, const struct ref_pair *pairs, uint64_t m, uint64_t valid, double total,
+                         long double mean, double share) {
+  long double squares = 0, spread = 0;
   if ((double)m >= total) return 0;
   if (m < 2) return 1;
+  uint64_t *times = calloc(valid, sizeof *times);
+  if (times == NULL) abort();
   for (uint64_t k = 0; k < m; ++k) {
     long double d = fabs(r_of(z, n, pairs[k].i, pairs[k].j)) - mean;
     squares += d * d;
+    ++times[pairs[k].i], ++times[pairs[k].j];
   }
-  return 1.959963984540054 * (double)sqrtl(squares / (m - 1) / m * (1 - m / (long double)total));
+  for (uint64_t i = 0; i < valid; ++i) {
+    long double d = times[i] - 2 * (long double)m / valid;
+    spread += d * d;
+  }
+  free(times);
+  long double v = squares / (m - 1);
+  return 1.959963984540054 *
+         (double)sqrtl(v * (1 - share) / m * (1 - m / (long double)total) + v * share / 2 * spread / m / m);
 }
 
 void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pair *pairs, uint64_t count,
@@ -150,7 +190,8 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
     c->mean_square = (double)(all.square / c->pairs);
     c->max_abs = all.max;
     c->mean = (double)(all.plain / c->pairs);
-    if (pairs) half = half_width(z, n, pairs, count, (double)c->pairs_total, all.abs / c->pairs);
+    if (pairs && count < c->pairs_total) out->feature_share = feature_share(z, n, pairs, count, valid);
+    if (pairs) half = half_width(z, n, pairs, count, valid, (double)c->pairs_total, all.abs / c->pairs, out->feature_share);
     c->mean_abs_ci95[0] = fmax(0, c->mean_abs - half);
     c->mean_abs_ci95[1] = fmin(1, c->mean_abs + half);
     for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) c->above[t] = (double)all.above[0][t] / k;

@@ -56,8 +56,9 @@ struct ref_correlation {
   uint64_t above_least[ACTSCOPE_THRESHOLD_COUNT], above_most[ACTSCOPE_THRESHOLD_COUNT];
   uint64_t below_least[ACTSCOPE_PAIR_BINS + 1], below_most[ACTSCOPE_PAIR_BINS + 1];
   double square_sum;
+  double feature_share; /* of the pairs' variance, over a square of them (host/core/spread.h); 0 unless pairs are given */
 };
-/* Over the given pairs; pairs NULL: over all of them, method EXACT. */
+/* Over the given pairs, of ref_sampled_pairs(); pairs NULL: over all of them, method EXACT. */
 void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pair *pairs, uint64_t count,
                    struct ref_correlation *out);
 

@@ -31,6 +31,7 @@ struct Subject {  // a layer with all its device memory
   std::unique_ptr<Device<uint32_t>> list, order;
   std::unique_ptr<Device<uint16_t>> hi, lo;
   std::unique_ptr<Device<float>> weight, gram;
+  Device<float> square{SPREAD_SIDE * SPREAD_SIDE};
   Device<cuda_features> counts{1};
   Device<pairs> state{1};
   Device<double> frobenius{1};
@@ -77,7 +78,7 @@ struct Subject {  // a layer with all its device memory
     layer->columns = columns->p, layer->features_out = counts.p, layer->list = list->p, layer->order = order->p;
     layer->pairs_wanted = what.pairs, layer->seed = 99;
     layer->z_hi = hi->p, layer->z_lo = what.three ? lo->p : nullptr, layer->weight = weight->p;
-    layer->functionals = what.functionals, layer->pairs = state.p;
+    layer->functionals = what.functionals, layer->pairs = state.p, layer->square = square.p;
     layer->gram = gram->p, layer->frobenius_square = frobenius.p;
   }
   std::vector<uint64_t> valid() const {
@@ -160,7 +161,8 @@ struct Subject {  // a layer with all its device memory
     if (sampled) want.value.method = ACTSCOPE_CORRELATION_SAMPLED;
     pairs p = state[0];
     CHECK(p.count == 0);
-    p.count = sampled ? what.pairs : total;
+    p.count = sampled ? what.pairs : total, p.shares = 1;
+    CHECK_NEAR(p.feature_share, want.feature_share, what.three ? 1e-4 : 1e-2, 0);
     actscope_correlation got;
     pairs_finish(&p, sampled ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, what.functionals, v.samples, features.size(), &got);
     compare c;
@@ -219,6 +221,7 @@ void run(const std::vector<Case> &cases, int channels = 0, bool gram = true) {
   CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
   CHECK_LAUNCH(actscope_cuda_select(&t, 0));
   CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+  CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
   CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
   if (gram) CHECK_LAUNCH(actscope_cuda_gram(&t, gram_scratch.p, counters.p, 0));
   for (size_t i = 0; i < counters.n; ++i) CHECK(counters[i] == 0);
@@ -333,6 +336,7 @@ TEST(features_strips) {
       CHECK_LAUNCH(actscope_cuda_standardise(&two, more_scratch.p, more_counters.p, 0));
       two.layer[two.layers++] = *s.layer;
     }
+    CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
     CHECK_LAUNCH(actscope_cuda_correlation(&two, 0));
     const auto high = s.hi->get(), low = s.lo->get();
     const auto weight = s.weight->get();
@@ -349,6 +353,7 @@ TEST(features_strips) {
       point(k);
       s.layer->gram_parts = reinterpret_cast<float *>(parts.p), s.layer->gram_begins = k == 0, s.layer->gram_ends = k + 1 == strips;
       CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+      if (k == 0) CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
       CHECK_LAUNCH(actscope_cuda_gram(&t, gram_scratch.p, counters.p, 0));
     }
     for (uint64_t i = 0; i < strips; ++i)

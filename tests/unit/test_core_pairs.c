@@ -270,6 +270,7 @@ Test(core_pairs, functionals_follow_their_definitions) {
         struct compare c;
         ref_correlate(&m, 1e-12, sampled ? pairs : NULL, count, &want);
         struct pairs left = state_of(r, count / 2), right = state_of(r + count / 2, count - count / 2);
+        left.feature_share = want.feature_share, left.shares = 1;
         pairs_merge(&left, &right);
         memset(&got, POISON_ODD, sizeof got);
         pairs_finish(&left, sampled ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, ACTSCOPE_PAIRS_ALL, n,

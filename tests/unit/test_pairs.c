@@ -340,6 +340,7 @@ Test(pairs, interval_covers) {
       cr_assert(got.out.mean_abs_ci95[0] < got.out.mean_abs && got.out.mean_abs < got.out.mean_abs_ci95[1]);
     }
     cr_assert_geq(inside, SEEDS * 90 / 100, "%s: %d of %d", in.name, inside, (int)SEEDS);
+    cr_assert_leq(inside, SEEDS * 99 / 100, "%s: %d of %d, an interval too wide", in.name, inside, (int)SEEDS);
     cr_assert_eq(distinct, SEEDS, "%s: seeds repeat a sample", in.name);
     free(columns);
     stage_input_free(&in);
