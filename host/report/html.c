@@ -373,6 +373,7 @@ int report_write_html(report_sink *sink, const report_document *document) {
     put_network(sink, document, there);
     put_table(sink, document, scores, there);
     put_scores(sink, document);
+    report_html_cka(sink, document);
     report_html_layers(sink, document, scores);
   } else {
     report_put(sink, "<section><p>No layer has numbers.</p></section>\n");

@@ -21,6 +21,9 @@ extern const char report_html_style[], report_html_script[];
 /* html_layers.c: the layers one by one; those that constrain the network most are open. */
 void report_html_layers(report_sink *sink, const report_document *document, const actscope_bottleneck **scores);
 
+/* html_cka.c: the map of CKA between the layers, where document->cka is there. */
+void report_html_cka(report_sink *sink, const report_document *document);
+
 /* html_run.c, where document->run is there: the top of the page, alarms and warnings, all layers over the steps, and the lines
  * of the layer of this index. */
 struct report_run;

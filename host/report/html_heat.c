@@ -65,6 +65,14 @@ static void labels(report_sink *sink, const report_heat *heat, double cell_width
   }
 }
 
+/* Does any value not exist? */
+static int lacks(const report_heat *heat) {
+  for (size_t row = 0; row < heat->rows; row++)
+    for (size_t column = 0; column < heat->columns; column++)
+      if (level_of(heat, row, column) == VOID) return 1;
+  return 0;
+}
+
 /* The colours with their ends in numbers. */
 static void scale(report_sink *sink, const report_heat *heat, double x, double y) {
   char text[REPORT_TEXT];
@@ -72,10 +80,18 @@ static void scale(report_sink *sink, const report_heat *heat, double x, double y
   for (int level = 0; level < LEVELS; level++)
     report_print(sink, "<path class=\"h%d\" style=\"stroke-width:12\" d=\"M%.0f %.0fh14\"/>", level, x + 14 * level, y + 6);
   report_print(sink, "<text x=\"%.0f\" y=\"%.0f\">%s</text>", x + 14 * LEVELS + 5, y + 10, report_number(text, heat->high));
-  if (heat->bad)
+  double at = x + 14 * LEVELS + 64;
+  if (heat->bad) {
     report_print(sink,
                  "<path class=\"h%d\" style=\"stroke-width:12\" d=\"M%.0f %.0fh14\"/><text x=\"%.0f\" y=\"%.0f\">%s</text>",
-                 BAD, x + 14 * LEVELS + 64, y + 6, x + 14 * LEVELS + 83, y + 10, heat->bad);
+                 BAD, at, y + 6, at + 19, y + 10, heat->bad);
+    at += 19 + 6.6 * report_columns(heat->bad) + 24;
+  }
+  if (lacks(heat))
+    report_print(sink,
+                 "<rect class=\"void\" x=\"%.0f\" y=\"%.0f\" width=\"14\" height=\"12\"/><text x=\"%.0f\" y=\"%.0f\">no "
+                 "number</text>",
+                 at, y, at + 19, y + 10);
 }
 
 void report_svg_heat(report_sink *sink, const report_heat *heat, const char *kind, const char *title, const char *words) {

@@ -1,6 +1,8 @@
 """The page as a browser shows it, light and dark, at 24 and at 400 layers: what is there, what it says to the console, to a
 screen reader and to a keyboard. ACTSCOPE_SHOTS=DIR keeps pictures of what was tested."""
-import os, pathlib, re, subprocess, tempfile, unittest
+import json, math, os, pathlib, re, subprocess, tempfile, unittest
+
+import numpy as np
 
 import browser, runs
 from test_package import PROGRAM as ACTSCOPE, actscope
@@ -51,12 +53,15 @@ CONTRAST = """(function(){
 
 @unittest.skipUnless(PROGRAM, "no Chromium on this machine: the page was not looked at (apt-get install chromium)")
 class Case(unittest.TestCase):
+    browser = None  # one for all of them
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        cls.browser = browser.Browser(PROGRAM)
-        cls.addClassCleanup(cls.browser.close)
+        if not Case.browser:
+            Case.browser = browser.Browser(PROGRAM)
+            unittest.addModuleCleanup(Case.browser.close)
 
     @classmethod
     def keep(cls, name, text):
@@ -123,21 +128,21 @@ class Report(Case):
         self.assertGreater(min(b - a for a, b in zip(places, places[1:])), 12)
 
     def test_filter(self):
-        self.browser.open(self.path["400"])
-        self.assertEqual(self.wanted("layers.39"), [11, 11, "11 of 400 layers"])
-        self.assertEqual(self.wanted("*.12?.CONV"), [5, 5, "5 of 400 layers"])
-        self.assertEqual(self.wanted("no (such] layer"), [0, 0, "0 of 400 layers"])
-        self.assertEqual(self.wanted(""), [400, 400, "400 of 400 layers"])
+        self.browser.open(self.path["24"])
+        self.assertEqual(self.wanted("layers.1.")[2], "1 of 24 layers")
+        self.assertEqual(self.wanted("*.1?.CONV"), [5, 5, "5 of 24 layers"])
+        self.assertEqual(self.wanted("no (such] layer"), [0, 0, "0 of 24 layers"])
+        self.assertEqual(self.wanted(""), [24, 24, "24 of 24 layers"])
         self.ask("document.getElementById('why-only').click()")
         reasons = self.ask("document.getElementById('found').textContent")
-        self.assertRegex(reasons, r"^\d+ of 400 layers$")
+        self.assertRegex(reasons, r"^\d+ of 24 layers$")
         self.assertEqual(int(reasons.split()[0]), self.ask("document.querySelectorAll('details[data-why]').length"))
-        self.assertTrue(0 < int(reasons.split()[0]) < 400)
+        self.assertTrue(0 < int(reasons.split()[0]) < 24)
         # Opening what is shown opens nothing else; a link to a layer that is not shown brings it back.
         self.ask("document.getElementById('why-only').click()")
-        self.wanted("layers.39.")
+        self.assertEqual(self.wanted("layers.19.")[2], "1 of 24 layers")
         self.ask("document.getElementById('close').click();document.getElementById('open').click()")
-        self.assertEqual(self.ask("[].map.call(document.querySelectorAll('details[open]'),function(e){return e.id})"), ["layer-39"])
+        self.assertEqual(self.ask("[].map.call(document.querySelectorAll('details[open]'),function(e){return e.id})"), ["layer-19"])
         self.ask("new Promise(function(r){location.hash='layer-7';setTimeout(r,50)})")
         self.assertEqual(self.ask("[document.getElementById('layer-7').open,document.getElementById('layer-7').hidden,document.activeElement.parentNode.id]"),
                          [True, False, "layer-7"])
@@ -179,6 +184,59 @@ class Report(Case):
             self.assertEqual(self.ask("[document.querySelectorAll('#all ~ div tbody tr').length,document.getElementById('filter').hidden]"), [24, True])
         finally:
             self.browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+class Alike(Case):
+    """The map of CKA."""
+
+    def pages(self, count):
+        """A page of as many layers, each made of the one before; the sixth is constant. And its numbers."""
+        random = np.random.default_rng(count)
+        x, layers = random.normal(size=(24, 16)), {}
+        for i in range(count):
+            x = np.tanh(x @ random.normal(size=(16, 16)) / 3 + 0.2 * random.normal(size=(24, 16)))
+            layers[f"blocks.{i}.mlp"] = np.float32(x if i != 5 else np.ones_like(x))
+        data = os.path.join(self.folder.name, f"alike{count}.npz")
+        np.savez(data, **layers)
+        made = [subprocess.run([ACTSCOPE, "report", "-q", "--statistics", "cka,profile", "--format", form, data],
+                               check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout for form in ("html", "json")]
+        return self.keep(f"alike{count}.html", made[0]), json.loads(made[1])["network"]["cka"]["matrix"]
+
+    def drawn(self, count):
+        """The level of each cell as the map has it; None where there is none."""
+        paths = self.ask("[].map.call(document.querySelectorAll('.heat path'),function(p){return [p.getAttribute('class'),p.getAttribute('d')]})")
+        cells = [[None] * count for _ in range(count)]
+        for kind, path in paths:
+            for x, y, n in re.findall(r"M(\d+) (\d+)h(\d+)", path):
+                for k in range(int(x), int(x) + int(n)):
+                    self.assertIsNone(cells[int(y)][k], "a cell is drawn twice")
+                    cells[int(y)][k] = int(kind[1:])
+        return cells
+
+    def test_the_map_is_the_matrix(self):
+        for count in (24, 400):
+            with self.subTest(count):
+                path, matrix = self.pages(count)
+                self.assertLess(os.path.getsize(path), 4.5e6)
+                if count == 24:
+                    self.look(path, f"alike-{count}")
+                else:
+                    self.browser.open(path)
+                wanted = [[None if v is None else min(8, max(0, math.floor(v * 9))) for v in row] for row in matrix]
+                self.assertEqual(self.drawn(count), wanted)
+                self.assertEqual(wanted[5], [None] * count)
+                if SHOTS:
+                    self.ask("document.getElementById('alike').scrollIntoView()")
+                    self.browser.screenshot(os.path.join(SHOTS, f"map-{count}.png"))
+                box = self.ask("(function(b){return [b.width,b.height]})(document.querySelector('.heat').getBoundingClientRect())")
+                self.assertAlmostEqual(box[0] / count, box[1] / (count - 1), delta=0.1)  # strokes are lines without a height
+                self.assertGreater(box[0] / count, 1.5, "pixels of a layer")
+                numbers = self.ask("document.querySelectorAll('#alike ~ details tbody td').length")
+                self.assertEqual(numbers, count * count if count == 24 else 0)
+
+    def test_without(self):
+        self.browser.open(self.keep("none.html", subprocess.run([SAMPLE, "24", "html"], check=True, capture_output=True).stdout))
+        self.assertFalse(self.ask("!!document.getElementById('alike')"))
 
 
 class Run(Case):
