@@ -13,6 +13,7 @@
 
 #include "core/cka.h"
 #include "core/dtype.h"
+#include "core/top.h"
 #include "error.h"
 #include "memory.h"
 
@@ -69,6 +70,9 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
   RANGE(o->sketch_bits >= 4 && o->sketch_bits <= 18, "sketch_bits is outside 4 .. 18");
   RANGE(o->window >= 0, "window is negative");
   RANGE(o->history >= 1 && o->history <= 1024, "history is outside 1 .. 1024");
+  RANGE(o->top_pairs >= 0 && o->top_pairs <= TOP_PAIRS_MOST, "top_pairs is outside 0 .. 65536");
+  RANGE(o->pairs_above >= 0 && o->pairs_above <= 1, "pairs_above is outside 0 .. 1");
+  RANGE(o->pairs_above == 0 || o->top_pairs > 0, "pairs_above is for top_pairs, which is 0");
   RANGE(o->time_budget >= 0, "time_budget is negative or not a number");
 #undef RANGE
   if (o->threads == 0) o->threads = omp_get_max_threads();
@@ -134,6 +138,11 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
                          index, name, actscope_dtype_name(l->dtype));
   if (l->features >> 32 && (o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK)))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
+  if (o->top_pairs > 0 && (o->statistics & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: top_pairs: GRAM correlations look at no single pair", index, name);
+  if (actscope_plan_wants_top(l) && !backend->top)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: top_pairs: the pairs with the largest |r| are found on the CPU alone",
+                         index, name);
   if (actscope_plan_wants_cka(l) && l->samples > CKA_SAMPLES_MOST)
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: CKA of %llu samples: there may be %d at most", index, name,
                          (unsigned long long)l->samples, CKA_SAMPLES_MOST);
@@ -219,6 +228,11 @@ int actscope_plan_wants_cka(const struct plan_layer *l) {
 
 int actscope_plan_wants_correlations(const struct plan_layer *l) {
   return (l->options.statistics & ACTSCOPE_CORRELATION) && (l->options.pair_functionals & ACTSCOPE_PAIRS_FEATURES) &&
+         l->correlation != ACTSCOPE_CORRELATION_GRAM && l->elements > 0;
+}
+
+int actscope_plan_wants_top(const struct plan_layer *l) {
+  return l->options.top_pairs > 0 && (l->options.statistics & ACTSCOPE_CORRELATION) &&
          l->correlation != ACTSCOPE_CORRELATION_GRAM && l->elements > 0;
 }
 
@@ -331,7 +345,7 @@ actscope_status actscope_plan_bind(actscope_plan *p, void *workspace, size_t byt
   p->workspace = workspace;
   p->held_bytes = bytes;
   actscope_plan_begin_windows(p);
-  for (size_t i = 0; i < p->count; ++i) p->layers[i].correlations = 0;
+  for (size_t i = 0; i < p->count; ++i) p->layers[i].told = 0;
   return p->backend->reset && !p->closed ? p->backend->reset(p, 0) : ACTSCOPE_OK;
 }
 

@@ -29,7 +29,7 @@ struct plan_layer {
   uint64_t cka_bytes, cka_least; /* what CKA would keep besides, 0 for nothing, and its least scratch */
   int cka;           /* it is kept: at the end of kept_bytes */
   uint64_t cka_samples; /* of what is there; 0: nothing yet */
-  int correlations;  /* the CPU backend's: those of each feature are there */
+  int told;          /* the CPU backend's: of single features and pairs, what was asked for is there */
   int small;         /* the CPU backend's: measured beside others, a thread each .. */
   uint64_t alone_bytes; /* .. in so many bytes of its own */
   uint64_t sequence, steps; /* enqueues ever, and of the window */
@@ -71,6 +71,8 @@ actscope_status actscope_plan_ensure_workspace(actscope_plan *plan);
 int actscope_plan_wants_cka(const struct plan_layer *layer);
 /* The layer is one that correlations of each feature were asked for and has. */
 int actscope_plan_wants_correlations(const struct plan_layer *layer);
+/* The same of the pairs with the largest |r|. */
+int actscope_plan_wants_top(const struct plan_layer *layer);
 /* Every window begins anew, and nothing is kept for CKA. */
 void actscope_plan_begin_windows(actscope_plan *plan);
 
@@ -122,6 +124,9 @@ struct plan_backend {
   actscope_status (*cka)(actscope_plan *plan, double *matrix);
   /* As actscope_plan_feature_correlations(), of a layer that has them and whose work is done. */
   actscope_status (*correlations)(actscope_plan *plan, const struct plan_layer *layer, float *mean_abs, float *max_abs);
+  /* As actscope_plan_top_pairs() in the same way; NULL: layers that want them are refused. */
+  actscope_status (*top)(actscope_plan *plan, const struct plan_layer *layer, actscope_pair *pairs, size_t capacity, size_t *count,
+                         uint64_t *above);
   /* NULL where a plan's own alarm and history serve. */
   actscope_status (*reset)(actscope_plan *plan, int alarm); /* windows begin anew; with alarm it is forgotten, too */
   void (*alarm)(const actscope_plan *plan, size_t *layer, uint64_t *sequence);

@@ -168,6 +168,25 @@ actscope_status actscope_plan_feature_correlations(actscope_plan *p, size_t laye
   return ACTSCOPE_OK;
 }
 
+actscope_status actscope_plan_top_pairs(actscope_plan *p, size_t layer, actscope_pair *pairs, size_t capacity, size_t *count,
+                                        uint64_t *above) {
+  size_t there = 0;
+  uint64_t all = 0;
+  if (!p || (!pairs && capacity)) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "pairs" : "plan");
+  if (layer >= p->count)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu of a plan of %zu", layer, p->count);
+  const struct plan_layer *l = &p->layers[layer];
+  if (!(l->options.statistics & ACTSCOPE_CORRELATION) || l->options.top_pairs == 0)
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: top_pairs were not asked for", l->name);
+  if (!l->reported) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was enqueued", l->name);
+  actscope_status status = poll(p, 0);
+  if (!status && actscope_plan_wants_top(l)) status = p->backend->top(p, l, pairs, capacity, &there, &all);
+  if (status) return status;
+  if (count) *count = there;
+  if (above) *above = all;
+  return ACTSCOPE_OK;
+}
+
 actscope_status actscope_plan_report_at(actscope_plan *p, size_t layer, uint64_t sequence, actscope_layer_report *report) {
   if (!p || !report) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s is NULL", p ? "report" : "plan");
   if (layer >= p->count)

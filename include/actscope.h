@@ -192,6 +192,9 @@ typedef struct actscope_options {
   int32_t history;            /* 1: finished reports kept of each layer, 1 .. 1024 */
   int32_t graph;              /* 0. Non-zero: a CUDA plan records an enqueue of all layers once and launches it as one graph
                                  from then on, updating it where tensors have moved; the CPU pays no attention */
+  int32_t top_pairs;          /* 0. K, up to 65,536: keeps the K pairs of features with the largest |r|, exactly, for
+                                 actscope_plan_top_pairs(); 16 bytes each. Not with GRAM, and on the CPU alone (UNSUPPORTED) */
+  double pairs_above;         /* 0. Else, up to 1: of those, only pairs with |r| above it; all there are are counted */
   double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
                                  before it samples */
   actscope_log_function log;  /* NULL */
@@ -287,7 +290,8 @@ enum {
   ACTSCOPE_WARN_FEW_SAMPLES = 64,      /* N < 3: correlations do not exist or are all +-1 */
   ACTSCOPE_WARN_NO_VALID_PAIR = 128,   /* fewer than two valid features */
   ACTSCOPE_WARN_NO_CKA = 256,          /* what CKA keeps of the layer did not fit the budget: it is left out */
-  ACTSCOPE_WARN_COUNT = 9
+  ACTSCOPE_WARN_TOP_PAIRS = 512,       /* more pairs are above options.pairs_above than options.top_pairs keeps */
+  ACTSCOPE_WARN_COUNT = 10
 };
 
 typedef struct actscope_layer_report {
@@ -339,7 +343,7 @@ typedef struct actscope_layer {
   actscope_role role;   /* ACTIVATION */
   const actscope_options *options; /* NULL: the plan's. Else, copied, this layer's own statistics, pair_functionals,
                                       correlation, pairs, seed, same_pairs, precision, distinct, sketch_bits, channels,
-                                      large_tensor and time_budget; its other fields are not looked at */
+                                      large_tensor, top_pairs, pairs_above and time_budget; its other fields are not looked at */
 } actscope_layer;
 
 typedef struct actscope_plan actscope_plan;
@@ -414,6 +418,23 @@ ACTSCOPE_API actscope_status actscope_plan_cka(actscope_plan *plan, double *matr
  * Errors: INVALID_ARGUMENT, NOT_READY (no report yet, or none in this workspace, or one is being made), DEVICE_ERROR. */
 ACTSCOPE_API actscope_status actscope_plan_feature_correlations(actscope_plan *plan, size_t layer, float *mean_abs,
                                                                 float *max_abs, size_t count);
+
+/* A pair of features, i < j, in the order of the tensor's axes, flattened, and its r, sign and all. */
+typedef struct actscope_pair {
+  uint64_t i, j;
+  double r;
+} actscope_pair;
+
+/* The pairs of a layer with the largest |r|, of those that its newest report looked at: by falling |r|, then by i, then j.
+ * Each r is computed in float64 from the tensor itself, in two passes, and the choice is by that r: the products that the
+ * report is made of only say which pairs may be among them, within a bound of their error. The same bits however many
+ * threads run and however little memory there is. In a window: of the last step.
+ * Fills the first `capacity` entries of pairs; *count is how many there are, options.top_pairs at most, and *above how many
+ * pairs have |r| above options.pairs_above, kept or not (0 where that is 0): when it is more than top_pairs, the report has
+ * ACTSCOPE_WARN_TOP_PAIRS. Both may be NULL, pairs where capacity is 0.
+ * Errors: INVALID_ARGUMENT (options.top_pairs was 0), NOT_READY (no report yet, or none in this workspace). */
+ACTSCOPE_API actscope_status actscope_plan_top_pairs(actscope_plan *plan, size_t layer, actscope_pair *pairs, size_t capacity,
+                                                     size_t *count, uint64_t *above);
 
 /* The name a layer got; NULL when the index is out of range. Valid as long as the plan. */
 ACTSCOPE_API const char *actscope_plan_layer_name(const actscope_plan *plan, size_t layer);

@@ -1,7 +1,7 @@
 /* backend.c - the plan on the CPU: which stages measure a layer, in which part of the workspace, and which layers run
  * beside each other.
  *
- * Workspace  What windows keep of all layers (window.h), and what is told of each feature; then scratch. A layer's profile and similarity stages have all of it;
+ * Workspace  What windows keep of all layers (window.h), and what is told of single features and pairs; then scratch. A layer's profile and similarity stages have all of it;
  *            then the feature states (32 B a feature) lie at its start and the column, pair and Gram stages share the
  *            rest, one after the other.
  * Threads    Large layers run one after the other, with all threads. Small ones, in which threads would wait for each
@@ -79,11 +79,13 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
 /* ---- Windows ---------------------------------------------------------------------------------------------------------- */
 
 /* Bytes of a layer's kept states, by part. */
-struct kept { uint64_t counts, words, columns, window, correlations, all; };
+struct kept { uint64_t counts, words, columns, window, correlations, top, all; };
 static struct kept kept_of(const actscope_options *o, const struct plan_layer *l) {
-  struct kept k = {0, 0, 0, 0, 0, 0};
+  struct kept k = {0, 0, 0, 0, 0, 0, 0};
   if (l->elements == 0) return k;
-  if (actscope_plan_wants_correlations(l)) k.all = k.correlations = round_up(l->features * sizeof(struct pairs_feature));
+  if (actscope_plan_wants_correlations(l)) k.correlations = round_up(l->features * sizeof(struct pairs_feature));
+  if (actscope_plan_wants_top(l)) k.top = round_up(top_bytes((uint64_t)o->top_pairs));
+  k.all = k.correlations + k.top;
   if (o->window == 1) return k;
   const int narrow = dtype_is_narrow(l->dtype);
   if (narrow ? o->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT) : o->statistics & ACTSCOPE_QUANTILES)
@@ -121,6 +123,12 @@ static struct pairs_feature *correlations_of(const actscope_plan *p, const struc
   return k.correlations ? (struct pairs_feature *)((char *)p->workspace + l->kept_offset + k.window) : NULL;
 }
 
+/* The pairs with the largest |r|, behind them; NULL as well. */
+static struct top_pairs *top_of(const actscope_plan *p, const struct plan_layer *l) {
+  const struct kept k = kept_of(&l->options, l);
+  return k.top ? (struct top_pairs *)((char *)p->workspace + l->kept_offset + k.window + k.correlations) : NULL;
+}
+
 /* Health of the window, or of this step alone. */
 static void finish_health(struct cpu_window *w, const struct plan_layer *l, const struct column *columns, actscope_health *out) {
   if (w) {
@@ -154,6 +162,7 @@ struct place {
   struct cpu_window *window;
   float *cka; /* NULL: nothing is kept */
   struct pairs_feature *correlations; /* NULL as well */
+  struct top_pairs *top;
 };
 
 /* The feature side: health, pairs, Gram, CKA. */
@@ -233,6 +242,9 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
   }
   s.profile_request.window = s.pairs_request.window = at->window;
   s.pairs_request.features = at->correlations;
+  s.pairs_request.top = at->top, s.pairs_request.top_most = (uint64_t)l->options.top_pairs;
+  s.pairs_request.top_above = l->options.pairs_above;
+  if (at->top) at->top->count = at->top->above = 0;
   if (at->correlations && l->steps == 1) memset(at->correlations, 0, l->features * sizeof *at->correlations);
   s.pairs_request.step = l->options.same_pairs ? 0 : l->sequence - 1;
   struct view v;
@@ -319,10 +331,12 @@ static float *cka_of(const actscope_plan *p, const struct plan_layer *l) {
 static actscope_status run_layer(const struct job *j, size_t layer, char *scratch, uint64_t bytes, int threads) {
   struct plan_layer *l = &j->plan->layers[layer];
   double start = seconds_now();
-  const struct place at = {scratch, bytes, threads, window_of(j->plan, l), cka_of(j->plan, l), correlations_of(j->plan, l)};
+  const struct place at = {scratch, bytes, threads, window_of(j->plan, l), cka_of(j->plan, l), correlations_of(j->plan, l),
+                          top_of(j->plan, l)};
   l->cka_samples = 0;
   actscope_status status = measure(l, &j->tensors[layer - j->first], &at);
-  l->correlations = at.correlations && status == ACTSCOPE_OK;
+  l->told = (at.correlations || at.top) && status == ACTSCOPE_OK;
+  if (at.top && at.top->above > (uint64_t)l->options.top_pairs) l->report.warnings |= ACTSCOPE_WARN_TOP_PAIRS;
   l->report.status = status;
   l->report.seconds = seconds_now() - start;
   return status;
@@ -410,13 +424,24 @@ static actscope_status report(actscope_plan *p, struct plan_layer *l) { (void)p,
 
 static actscope_status correlations(actscope_plan *p, const struct plan_layer *l, float *mean_abs, float *max_abs) {
   const struct pairs_feature *of = correlations_of(p, l);
-  if (!l->correlations) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was measured in this workspace", l->name);
+  if (!l->told) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was measured in this workspace", l->name);
   for (uint64_t i = 0; i < l->features; ++i) {
     float mean, max;
     pairs_feature_finish(&of[i], &mean, &max);
     if (mean_abs) mean_abs[i] = mean;
     if (max_abs) max_abs[i] = max;
   }
+  return ACTSCOPE_OK;
+}
+
+static actscope_status top(actscope_plan *p, const struct plan_layer *l, actscope_pair *pairs, size_t capacity, size_t *count,
+                           uint64_t *above) {
+  const struct top_pairs *of = top_of(p, l);
+  if (!l->told) return actscope_fail(ACTSCOPE_NOT_READY, "%s: nothing was measured in this workspace", l->name);
+  for (size_t k = 0; k < of->count && k < capacity; ++k)
+    pairs[k] = (actscope_pair){of->pair[k].i, of->pair[k].j, of->pair[k].r};
+  *count = of->count;
+  *above = of->above;
   return ACTSCOPE_OK;
 }
 
@@ -435,4 +460,4 @@ static actscope_status cka(actscope_plan *p, double *matrix) {
 }
 
 const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
-                                                  allocate, free_workspace, run, poll, report, cka, correlations, NULL, NULL, NULL};
+                                                  allocate, free_workspace, run, poll, report, cka, correlations, top, NULL, NULL, NULL};

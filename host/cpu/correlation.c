@@ -12,6 +12,7 @@
 #include <omp.h>
 
 #include "cpu/cpu.h"
+#include "cpu/top.h"
 #include "cpu/zscores.h"
 #include "error.h"
 
@@ -145,6 +146,7 @@ struct run {
   uint32_t functionals;
   uint64_t *feature_sum; /* of each position, in 2^-32; NULL: not wanted */
   uint32_t *feature_max;
+  struct top_shared *top; /* NULL: not wanted */
   char *slot[2], *buffers;
   double *sums, *thread_sums;
   uint64_t next; /* task to take */
@@ -190,7 +192,7 @@ static struct product_part part_of(const struct run *r, const struct product_bey
   p.columns = columns;
   p.band = &r->band;
   p.functionals = r->functionals & (ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM);
-  p.beyond = beyond && (beyond->signs || beyond->features) ? beyond : 0;
+  p.beyond = beyond && (beyond->signs || beyond->features || beyond->top) ? beyond : 0;
   return p;
 }
 
@@ -354,8 +356,13 @@ static void run_all(struct run *r, struct pairs *out, int threads) {
     void *buffer = r->buffers + thread * ZSCORES_BUFFER;
     double *sums = r->layout.thread_sums ? r->thread_sums + thread * BLOCK * BLOCK : 0;
     struct product_features features;
-    struct product_beyond beyond = {(r->functionals & ACTSCOPE_PAIRS_SIGNED) != 0, r->feature_sum ? &features : 0};
+    struct product_beyond beyond = {(r->functionals & ACTSCOPE_PAIRS_SIGNED) != 0, r->feature_sum ? &features : 0, 0};
+    struct top_search search;
     memset(&features, 0, sizeof features);
+    if (r->top) {
+      actscope_cpu_top_begin(&search, r->top);
+      beyond.top = &search.product;
+    }
     r->table->tally_init(&tally);
     for (uint64_t I = 0; I < r->layout.strips; ++I)
       for (uint64_t k = 0; k < r->layout.strips; ++k) {
@@ -367,6 +374,7 @@ static void run_all(struct run *r, struct pairs *out, int threads) {
     {
       pairs_merge(out, &tally.pairs);
       out->count += tally.cells;
+      if (r->top) r->top->top->above += search.above;
     }
   }
 }
@@ -415,10 +423,16 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     r.thread_sums = (double *)at;
     at += r.layout.thread_sums ? threads * BLOCK * BLOCK * 8 : 0;
     r.buffers = at;
+    struct top_shared top = {&r.z, &r.band, q->top, q->top_most, q->top_above, 0, -1, 0};
+    if (q->top) {
+      top.error = actscope_cpu_r_error(r.kernels, v->dtype, r.n);
+      r.top = &top;
+    }
     if (r.layout.strips > 1) *warnings |= ACTSCOPE_WARN_STRIPS;
     run_all(&r, &all, q->threads);
     if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
     all.count = count;
+    if (q->top) top_sort(q->top);
     for (uint64_t p = 0; q->features && p < valid; ++p) {
       uint32_t feature = r.z.list[r.z.order ? random_permute(r.z.order, p) : p];
       pairs_feature_add(&q->features[feature], r.feature_sum[p], r.feature_max[p], pairs_partners(p, valid, count));

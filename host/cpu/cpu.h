@@ -8,6 +8,7 @@
 #define ACTSCOPE_CPU_H
 
 #include "core/columns.h"
+#include "core/top.h"
 #include "core/view.h"
 #include "cpu/window.h"
 
@@ -45,6 +46,9 @@ struct cpu_pairs_request {
   uint64_t step;                      /* SAMPLED: which pairs (core/pairs.h) */
   actscope_precision precision;       /* FP16: z-scores of 16 bits, but for float64 */
   struct pairs_feature *features;     /* with ACTSCOPE_PAIRS_FEATURES: one a feature of the tensor, added to; NULL: not wanted */
+  struct top_pairs *top;              /* empty; filled with the first top_most pairs (core/top.h); NULL: not wanted */
+  uint64_t top_most;
+  double top_above;                   /* 0, or only pairs with |r| above it */
 };
 struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
                                         uint64_t features);

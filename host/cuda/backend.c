@@ -420,5 +420,5 @@ static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) 
 }
 
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report, NULL, correlations, reset, alarm_of, report_at};
+                                                 allocate, free_workspace, run, poll, report, NULL, correlations, NULL, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

@@ -205,6 +205,16 @@ void ref_correlate(const struct ref_matrix *m, double slack, const struct ref_pa
   free(list);
 }
 
+double ref_r(const struct ref_matrix *m, uint64_t f, uint64_t g) {
+  long double mean[2] = {0, 0}, xx = 0, yy = 0, xy = 0;
+  for (uint64_t s = 0; s < m->samples; ++s) mean[0] += m->x[s * m->features + f], mean[1] += m->x[s * m->features + g];
+  for (uint64_t s = 0; s < m->samples; ++s) {
+    long double x = m->x[s * m->features + f] - mean[0] / m->samples, y = m->x[s * m->features + g] - mean[1] / m->samples;
+    xx += x * x, yy += y * y, xy += x * y;
+  }
+  return (double)(xy / (sqrtl(xx) * sqrtl(yy)));
+}
+
 void ref_feature_correlations(const struct ref_matrix *m, const struct ref_pair *pairs, uint64_t count,
                               struct ref_feature *features) {
   uint64_t n = m->samples, *list = malloc((m->features + 1) * sizeof *list), valid = ref_valid_features(m, list);

@@ -72,6 +72,9 @@ struct ref_feature {
 void ref_feature_correlations(const struct ref_matrix *m, const struct ref_pair *pairs, uint64_t count,
                               struct ref_feature *features);
 
+/* r of two valid features of the matrix, in long double. */
+double ref_r(const struct ref_matrix *m, uint64_t f, uint64_t g);
+
 /* E|r| of independent normal features, by its recurrence in n. */
 double ref_noise_floor(uint64_t samples);
 

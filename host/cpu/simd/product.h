@@ -30,9 +30,14 @@ struct product_features { /* of its rows (0) and columns (1) */
   uint64_t sum[2][PRODUCT_BLOCK]; /* of |r|, in 2^-32 */
   uint32_t max[2][PRODUCT_BLOCK]; /* bits of the largest |r| as float32 */
 };
+struct product_top {
+  double low; /* found() is called for every |r| from here on, also outside the band; it may move this */
+  void (*found)(struct product_top *top, uint64_t i, uint64_t j, double r);
+};
 struct product_beyond {
   int signs;                         /* the sum of r itself */
   struct product_features *features; /* added to; NULL: not wanted */
+  struct product_top *top;           /* NULL: not wanted */
 };
 
 /* A part of the product matrix: `rows` positions from i0 on by `columns` from j0 on (multiples of the register tile;

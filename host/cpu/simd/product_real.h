@@ -67,6 +67,21 @@ static __attribute__((noinline)) void NAME(features)(const VEC *c, uint64_t i, u
     for (int l = 0; l < WIDTH; ++l) feature_add(f, 1, j + (uint64_t)(v * WIDTH + l), (double)sum[v][l], (float)top[v][l]);
 }
 
+/* The largest |r| of a tile. */
+static __attribute__((noinline)) void NAME(top)(const struct product_part *p, const VEC *c, uint64_t i, uint64_t j,
+                                                struct product_top *top) {
+  REAL r[ROWS][COLUMNS];
+  VEC high = c[0];
+  int any = 0;
+  for (int q = 1; q < ROWS * VECTORS; ++q) high = MAX(c[q], high);
+  for (int l = 0; l < WIDTH; ++l) any |= (double)high[l] >= top->low;
+  if (!any) return;
+  memcpy(r, c, sizeof r);
+  for (uint64_t k = 0; k < ROWS; ++k)
+    for (uint64_t l = 0; l < COLUMNS; ++l)
+      if ((double)r[k][l] >= top->low) top->found(top, p->i0 + i + k, p->j0 + j + l, (double)r[k][l]);
+}
+
 /* From r to |r| where that is not all: what lies outside the band is cleared, and what is wanted beyond is taken. */
 static __attribute__((noinline)) void NAME(close)(const struct product_part *p, uint64_t i, uint64_t j, int whole, VEC *c,
                                                   struct product_tally *t) {
@@ -79,6 +94,7 @@ static __attribute__((noinline)) void NAME(close)(const struct product_part *p, 
   if (p->beyond && p->beyond->signs) NAME(plain)(c, t);
   for (int q = 0; q < ROWS * VECTORS; ++q) c[q] = ABS(c[q]);
   if (p->beyond && p->beyond->features) NAME(features)(c, i, j, p->beyond->features);
+  if (p->beyond && p->beyond->top) NAME(top)(p, c, i, j, p->beyond->top);
 }
 
 #define PANEL REAL
