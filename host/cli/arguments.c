@@ -66,6 +66,17 @@ int parse_seconds(const char *option, const char *text, double *seconds) {
   return 0;
 }
 
+int parse_share(const char *option, const char *text, double *share) {
+  char *end;
+  double v = strtod(text, &end);
+  if (!(isdigit((unsigned char)*text) || *text == '.') || *end || !(v >= 0 && v <= 1)) {
+    complain("%s wants a number from 0 to 1, not '%s'", option, text);
+    return -1;
+  }
+  *share = v;
+  return 0;
+}
+
 int parse_size(const char *option, const char *text, uint64_t *bytes) {
   static const struct {
     const char *suffix;

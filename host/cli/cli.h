@@ -43,6 +43,7 @@ const char *arguments_value(struct arguments *a);
 int parse_size(const char *option, const char *text, uint64_t *bytes); /* 64MiB, 64M, 1GB, 4096 */
 int parse_count(const char *option, const char *text, uint64_t low, uint64_t high, uint64_t *out);
 int parse_seconds(const char *option, const char *text, double *seconds); /* 0.5, 3; at least 0 */
+int parse_share(const char *option, const char *text, double *share); /* 0.9; from 0 to 1 */
 int parse_device(const char *option, const char *text, actscope_options *options);
 int parse_statistics(const char *option, const char *text, uint32_t *mask);
 /* One of the names, comma-free; *out is its index. */

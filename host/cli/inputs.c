@@ -77,6 +77,7 @@ void inputs_close(const struct settings *s, struct inputs *in) {
   free(in->files);
   for (size_t i = 0; i < in->named; ++i) free((char *)in->plan_layers[i].name);
   free(in->items);
+  for (size_t i = 0; i < in->count; ++i) lists_free(&in->layers[i]);
   free(in->layers);
   free(in->plan_layers);
   free(in->links);

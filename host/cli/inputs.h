@@ -16,6 +16,7 @@ struct settings {
   const char **globs;
   const char **files;
   int glob_count, file_count, verbose, quiet, compat;
+  uint64_t top_features; /* so many features of each layer are listed */
 };
 
 /* Options that say what to measure, where and with how much memory, for --help. */
@@ -44,5 +45,12 @@ struct inputs {
  * -1 to go on, else an exit status: nothing is left. inputs_close() releases. */
 int inputs_open(const struct settings *s, struct inputs *in);
 void inputs_close(const struct settings *s, struct inputs *in);
+
+/* ---- lists.c ----------------------------------------------------------------------------------------------------------- */
+
+/* The lists that the settings ask for, of a layer that was just measured. On an error without a text of the library's,
+ * OUT_OF_MEMORY. */
+actscope_status lists_take(const struct settings *s, actscope_plan *plan, size_t layer, report_layer *l);
+void lists_free(report_layer *l);
 
 #endif

@@ -99,8 +99,10 @@ static int run(const struct settings *s, struct inputs *in, actscope_plan *plan,
       memset(&network, 0, sizeof network);
       chain = in->links[i].chain;
     }
+    if (!status) status = lists_take(s, plan, i, l);
     if (!status && s->compat) status = add_compat(&network, &tensor, s->options.channels, weights_of(in, i), l);
     if (status) {
+      lists_free(l);
       progress_end(bar);
       complain("%s", actscope_last_error()); /* begins with the plan's name of the layer */
       l->error = "not measured";

@@ -11,6 +11,9 @@ const char settings_help[] =
       "  --time-budget S       seconds a layer's exact correlations may take, by the plan's model, before auto samples\n"
       "  --pairs M             pair budget of sampled (16777216)\n"
       "  --signed              the mean of r itself, beside that of |r|\n"
+      "  --top-pairs K         list the K pairs of features with the largest |r|, exactly, to 65536 (on the CPU)\n"
+      "  --pairs-above R       of those, only pairs with |r| above R; how many there are is counted\n"
+      "  --top-features K      list the K features with the largest mean |r| to the others\n"
       "  --seed S              every random choice derives from it (0)\n"
       "  --distinct METHOD     auto, exact or sketch (auto)\n"
       "  --sketch-bits P       4 to 18: 2^P words of 4 bytes (12)\n"
@@ -97,6 +100,17 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
       o->threads = (int32_t)number;
     } else if (arguments_take(&a, "--channels", NULL)) {
       o->channels = 1;
+    } else if (arguments_take(&a, "--top-pairs", NULL)) {
+      VALUE();
+      if (parse_count(a.option, value, 1, 65536, &number)) return EXIT_USAGE;
+      o->top_pairs = (int32_t)number;
+    } else if (arguments_take(&a, "--pairs-above", NULL)) {
+      VALUE();
+      if (parse_share(a.option, value, &o->pairs_above)) return EXIT_USAGE;
+    } else if (arguments_take(&a, "--top-features", NULL)) {
+      VALUE();
+      if (parse_count(a.option, value, 1, UINT64_MAX, &s->top_features)) return EXIT_USAGE;
+      o->pair_functionals |= ACTSCOPE_PAIRS_FEATURES;
     } else if (arguments_take(&a, "--signed", NULL)) {
       o->pair_functionals |= ACTSCOPE_PAIRS_SIGNED;
     } else if (arguments_take(&a, "--layers", NULL)) {
@@ -142,6 +156,10 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
   }
   if (s->file_count == 0) {
     complain("no files; try actscope %s --help", command);
+    return EXIT_USAGE;
+  }
+  if (o->pairs_above > 0 && o->top_pairs == 0) {
+    complain("--pairs-above is for --top-pairs");
     return EXIT_USAGE;
   }
   o->log_level = level >= 0 ? (actscope_log_level)level

@@ -158,6 +158,24 @@ char *report_shape(char *text, size_t size, const report_layer *layer, const cha
   return text;
 }
 
+char *report_feature_index(char *text, size_t size, const report_layer *layer, int channels, uint64_t feature) {
+  uint64_t at[ACTSCOPE_MAX_DIMS];
+  const int axes = channels ? 1 : layer->ndim - 1;
+  if (axes < 2) {
+    snprintf(text, size, "%llu", (unsigned long long)feature);
+    return text;
+  }
+  for (int d = axes - 1; d >= 0; d--) {
+    const uint64_t extent = layer->shape[d + 1] > 0 ? (uint64_t)layer->shape[d + 1] : 1;
+    at[d] = feature % extent;
+    feature /= extent;
+  }
+  size_t used = 0;
+  for (int d = 0; d < axes && used < size; d++)
+    used += (size_t)snprintf(text + used, size - used, "%s%llu%s", d ? "," : "(", (unsigned long long)at[d], d + 1 < axes ? "" : ")");
+  return text;
+}
+
 /* ---- Text of unknown origin -------------------------------------------------------------------------------------- */
 
 /* The character at `text`, and in *length the bytes it takes; U+FFFD and 1 where it is not well-formed UTF-8

@@ -94,6 +94,33 @@ static cJSON *warnings_of(builder *b, const report_layer *layer) {
   return item;
 }
 
+/* Single pairs and features, where they were asked for, added to the section of correlations. */
+static void add_lists(builder *b, cJSON *section, const report_document *document, const report_layer *layer) {
+  if (layer->top) {
+    cJSON *list = cJSON_CreateArray();
+    for (size_t k = 0; k < layer->top_count; k++) {
+      cJSON *pair = cJSON_CreateObject();
+      add(b, pair, "i", count(layer->top[k].i));
+      add(b, pair, "j", count(layer->top[k].j));
+      add(b, pair, "r", real(layer->top[k].r));
+      add(b, list, NULL, pair);
+    }
+    add(b, section, "top_pairs", list);
+    if (document->options.pairs_above > 0) add(b, section, "pairs_above", count(layer->top_above));
+  }
+  if (layer->top_features) {
+    cJSON *list = cJSON_CreateArray();
+    for (size_t k = 0; k < layer->top_feature_count; k++) {
+      cJSON *feature = cJSON_CreateObject();
+      add(b, feature, "feature", count(layer->top_features[k].feature));
+      add(b, feature, "mean_abs", real((double)layer->top_features[k].mean_abs));
+      add(b, feature, "max_abs", real((double)layer->top_features[k].max_abs));
+      add(b, list, NULL, feature);
+    }
+    add(b, section, "top_features", list);
+  }
+}
+
 /* The members of one layer, added to `item`. */
 static void add_layer(builder *b, cJSON *item, const report_document *document, const report_layer *layer) {
   const actscope_layer_report *report = &layer->report;
@@ -116,6 +143,7 @@ static void add_layer(builder *b, cJSON *item, const report_document *document, 
       if (there)
         add(b, section, report_fields[f].name,
             field(b, report_fields[f].kind, report_value(document, layer, &report_fields[f])));
+    if (there && strcmp(first->section, "correlation") == 0) add_lists(b, section, document, layer);
     if (there) add(b, item, first->section, section);
   }
   if (document->compat) {
@@ -157,6 +185,8 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
   add(b, item, "sketch_bits", real(options->sketch_bits));
   add(b, item, "channels", cJSON_CreateBool(options->channels != 0));
   add(b, item, "large_tensor", count(options->large_tensor));
+  add(b, item, "top_pairs", count((uint64_t)options->top_pairs));
+  add(b, item, "pairs_above", real(options->pairs_above));
   add(b, item, "signed", cJSON_CreateBool((options->pair_functionals & ACTSCOPE_PAIRS_SIGNED) != 0));
   return item;
 }

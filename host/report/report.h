@@ -8,7 +8,7 @@
  *   report.c  names of formats, the one entry           format.c  numbers and text for people and programs
  *   fields.c  which fields a section has, and where     file.c    atomic replacement of a file
  *   json.c    json and jsonl                            csv.c     csv
- *   table.c   what a person sees first                  html*.c   the page, its parts and its figures
+ *   table.c, table_lists.c  what a person sees first    html*.c   the page, its parts and its figures
  *   stream.c  what a monitor wrote, read back            run.c     its numbers over the steps, for the page */
 #ifndef ACTSCOPE_REPORT_H
 #define ACTSCOPE_REPORT_H
@@ -25,6 +25,12 @@ typedef struct report_compat {
   double value[COMPAT_MAX];
 } report_compat;
 
+/* A feature by its correlations with the others, as of actscope_plan_feature_correlations(). */
+typedef struct report_feature {
+  uint64_t feature; /* in the order of the axes, flattened */
+  float mean_abs, max_abs;
+} report_feature;
+
 typedef struct report_layer {
   const char *name;   /* UTF-8; NULL is an empty name */
   const char *source; /* the file */
@@ -34,6 +40,11 @@ typedef struct report_layer {
   actscope_role role;
   actscope_layer_report report;
   report_compat compat;
+  actscope_pair *top;            /* as of actscope_plan_top_pairs(), with how many are above; NULL: not asked for */
+  size_t top_count;
+  uint64_t top_above;
+  report_feature *top_features;  /* those with the largest mean |r|; NULL: not asked for */
+  size_t top_feature_count;
   char **warnings; /* sentences up to a NULL, in place of report.warnings; NULL: the report's own */
 } report_layer;
 

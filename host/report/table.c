@@ -9,33 +9,12 @@
 #include <string.h>
 
 #include "report/format.h"
+#include "report/table.h"
 
 #define DEFAULT_WIDTH 120
 #define NARROWEST 40
 #define RANKING_ROWS 5
 #define WARNING_ROWS 4 /* of one kind, before the rest is counted */
-
-typedef enum paint { PLAIN, BOLD, DIM, RED, YELLOW, GREEN } paint;
-
-typedef struct page {
-  report_sink *sink;
-  const report_document *document;
-  int colour, width;
-} page;
-
-static void painted(const page *p, paint ink, const char *text) {
-  static const char *const codes[] = {"", "\033[1m", "\033[2m", "\033[31m", "\033[33m", "\033[32m"};
-  int on = p->colour && ink != PLAIN;
-  if (on) report_put(p->sink, codes[ink]);
-  report_put(p->sink, text);
-  if (on) report_put(p->sink, "\033[0m");
-}
-
-static void heading(const page *p, const char *text) {
-  report_put(p->sink, "\n");
-  painted(p, BOLD, text);
-  report_put(p->sink, "\n");
-}
 
 /* Text of any origin in words, broken at blanks (and within a word that is longer than a line) so that no line passes
  * the width; the cursor is at column `indent`. */
@@ -61,17 +40,6 @@ static void wrapped(const page *p, const char *text, int indent) {
     text += strspn(text, " ");
   }
   report_put(p->sink, "\n");
-}
-
-static const char *name_of(const report_layer *layer) {
-  return layer->name && *layer->name ? layer->name : "(unnamed)";
-}
-
-/* " (file)" behind a layer's name; "" where one file is all there is. */
-static const char *short_source(const report_document *document, const report_layer *layer, char *text, size_t size) {
-  *text = 0;
-  if (layer->source && report_several_sources(document)) snprintf(text, size, " (%s)", report_short_source(layer));
-  return text;
 }
 
 /* ---- Columns --------------------------------------------------------------------------------------------------------
@@ -264,8 +232,6 @@ static int total_width(const column columns[COLUMNS], int name, int gap) {
   }
   return total;
 }
-
-static void pad(report_sink *sink, int columns) { report_print(sink, "%*s", columns > 0 ? columns : 0, ""); }
 
 /* One line: the heads of the columns when layer is NULL. The last column is not padded. */
 static void put_row(const page *p, const column columns[COLUMNS], int name, int gap, const report_layer *layer) {
@@ -621,6 +587,7 @@ int report_write_table(report_sink *sink, const report_document *document, int c
   put_ranking(&p);
   put_layers(&p);
   put_scores(&p);
+  table_put_lists(&p);
   if (document->cka) put_cka(&p);
   if (document->compat) put_compat(&p);
   put_legend(&p);

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import fnmatch
+import heapq
 import os
 import time
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
@@ -27,7 +28,7 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
 
     Options have the names and values of the command line: device, memory ("64MiB" or bytes), statistics ("profile,rank" or
     a list), correlation, pairs, seed, precision, distinct, sketch_bits, threads, channels (bool), layers (a pattern or
-    several), large_tensor; `log` is called with a level and a line. `compat` is for files alone.
+    several), large_tensor, signed (bool), top_pairs, pairs_above, top_features; `log` is called with a level and a line. `compat` is for files alone.
 
     Layers of arrays have no file: their `source` is None, and all of them are one network. An array named "X.gradient" or
     "X.weight" belongs to the layer X. Names that are not given are "layer 0", "layer 1", ...
@@ -57,6 +58,8 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         for i, (name, v) in enumerate(views):
             reports.append(plan.raw_report(i))
             layers.append(_report.layer(reports[-1], name, None, v.shape))
+            if "correlation" in layers[-1]:
+                _lists(plan, i, o, options.get("top_features"), layers[-1]["correlation"])
         matrix = plan.cka() if o.statistics & _options.NETWORK["cka"] else None
         usage = {name: size for name, size in _report.memory_usage(o.device_index).items() if name in _MEMORY}
     network = _report.network(reports, layers)
@@ -73,6 +76,18 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         "layers": layers,
         "network": network,
     }
+
+
+def _lists(plan: Plan, layer: int, o: Any, top_features: Any, section: Dict[str, Any]) -> None:
+    """Single pairs and features, as the program lists them."""
+    if o.top_pairs:
+        section["top_pairs"], above = plan.top_pairs(layer)
+        if o.pairs_above > 0:
+            section["pairs_above"] = above
+    if top_features:
+        found = [(-mean, -largest, f) for f, (mean, largest) in enumerate(zip(*plan.feature_correlations(layer))) if mean == mean]
+        section["top_features"] = [{"feature": f, "mean_abs": -mean, "max_abs": -largest}
+                                   for mean, largest, f in heapq.nsmallest(top_features, found)]
 
 
 def _paths(data: Any) -> Any:

@@ -17,7 +17,7 @@ PARTS = {name: header.constants["ACTSCOPE_" + name.upper()] for name in ("moment
 NETWORK = {"cka": header.constants["ACTSCOPE_CKA"]}
 METHODS = {"correlation": "actscope_correlation_method", "distinct": "actscope_distinct_method"}
 # What the structure takes as a number under the name it has on the command line.
-_OWN = ("device", "memory", "statistics", "precision", "signed", "log", "log_level", *METHODS)
+_OWN = ("device", "memory", "statistics", "precision", "signed", "top_features", "log", "log_level", *METHODS)
 _NUMBERS = tuple(member.name for member in header.members["actscope_options"]
                  if member.type in ("int32_t", "uint32_t", "uint64_t", "double") and not member.pointers and member.name not in
                  ("size", "device_index", "memory_budget", "statistics", "pair_functionals"))
@@ -92,6 +92,10 @@ def build(given: Dict[str, Any]) -> Any:
             o.precision = _choice(value, enum_names("actscope_precision"), name)
         elif name == "signed":
             o.pair_functionals |= header.constants["ACTSCOPE_PAIRS_SIGNED"] if value else 0
+        elif name == "top_features":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidArgumentError(f"top_features wants a whole number from 1 on, not {value!r}")
+            o.pair_functionals |= header.constants["ACTSCOPE_PAIRS_FEATURES"]
         elif name == "log_level":
             o.log_level = _choice(value, enum_names("actscope_log_level"), name)
         elif name == "log":
@@ -139,6 +143,8 @@ def described(o: Any) -> Dict[str, Any]:
         "sketch_bits": o.sketch_bits,
         "channels": bool(o.channels),
         "large_tensor": o.large_tensor,
+        "top_pairs": o.top_pairs,
+        "pairs_above": o.pairs_above,
         "signed": bool(o.pair_functionals & header.constants["ACTSCOPE_PAIRS_SIGNED"]),
     }
 

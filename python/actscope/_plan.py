@@ -1,7 +1,9 @@
 """A plan: layers decided once, measured often, in one workspace inside a hard memory cap."""
 from __future__ import annotations
 
+import array
 import ctypes
+import math
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import _options, _report
@@ -121,6 +123,25 @@ class Plan:
         report = self.raw_report(layer)
         name, _, shape = self._layers[layer]
         return _report.layer(report, name, None, shape)
+
+    def top_pairs(self, layer: int) -> Tuple[List[Dict[str, Any]], int]:
+        """The pairs of features with the largest |r| of a layer's newest report, as {"i", "j", "r"}, and how many pairs are
+        above `pairs_above`; the plan was made with `top_pairs`. Features are counted in the order of the axes, flattened:
+        numpy.unravel_index(i, shape[1:])."""
+        capacity, count, above = self._options.top_pairs, ctypes.c_size_t(), ctypes.c_uint64()
+        pairs = (header.structs["actscope_pair"] * max(capacity, 1))()
+        check(library.actscope_plan_top_pairs(self._handle, layer, pairs, capacity, ctypes.byref(count), ctypes.byref(above)))
+        return [{"i": p.i, "j": p.j, "r": p.r} for p in pairs[:count.value]], above.value
+
+    def feature_correlations(self, layer: int) -> Tuple[Any, Any]:
+        """Mean |r| and the largest |r| of every feature of a layer over its pairs, as two arrays of floats (numpy.asarray
+        reads them in place); NaN for a feature without a pair. The plan was made with `top_features`."""
+        shape = self._layers[layer][2]
+        count = (shape[1] if len(shape) > 1 else 1) if self._options.channels else math.prod(shape[1:])
+        mean, largest = (array.array("f", bytes(4 * count)) for _ in range(2))
+        pointers = [(ctypes.c_float * max(count, 1)).from_buffer(a) if count else None for a in (mean, largest)]
+        check(library.actscope_plan_feature_correlations(self._handle, layer, *pointers, count))
+        return mean, largest
 
     def cka(self) -> List[List[Optional[float]]]:
         """Debiased linear CKA between the layers as last enqueued, a row a layer; the plan was made with "cka" among its

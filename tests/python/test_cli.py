@@ -389,6 +389,70 @@ class Numbers(Program):
         table = self.run_program("report", "--signed", "x.npy").stdout.decode()
         self.assertIn(f"{r.mean():.3f}", table)
 
+    def test_top_pairs(self):
+        g = np.random.default_rng(5)
+        x = g.standard_normal((40, 3, 5, 2))
+        x[:, 1] += 2 * x[:, 0]
+        x[:, 2, 3, 1] = -3 * x[:, 0, 4, 0]
+        x = x.astype(np.float32)
+        flat = x.reshape(40, 30).astype(np.float64)
+        r = np.corrcoef(flat, rowvar=False)
+        i, j = np.triu_indices(30, 1)
+        order = np.lexsort((j, i, -np.round(np.abs(r[i, j]), 12)))
+        self.save("x.npy", x)
+        document, _ = self.report("--top-pairs", 9, "x.npy")
+        self.assertEqual((document["options"]["top_pairs"], document["options"]["pairs_above"]), (9, 0))
+        c = document["layers"][0]["correlation"]
+        self.assertEqual([(p["i"], p["j"]) for p in c["top_pairs"]], [(i[k], j[k]) for k in order[:9]])
+        for p in c["top_pairs"]:
+            self.assertAlmostEqual(p["r"], r[p["i"], p["j"]], 12)
+        self.assertNotIn("pairs_above", c)
+        self.assertNotIn("top_pairs", self.layer("x.npy")["correlation"])
+        above = int((np.abs(r[i, j]) > 0.6).sum())
+        few, many = (self.layer("--top-pairs", k, "--pairs-above", 0.6, "x.npy") for k in (3, 400))
+        self.assertEqual((few["correlation"]["pairs_above"], len(few["correlation"]["top_pairs"])), (above, 3))
+        self.assertEqual((many["correlation"]["pairs_above"], len(many["correlation"]["top_pairs"])), (above, above))
+        self.assertEqual([w for w in few["warnings"] if "more pairs" in w] != [], True)
+        self.assertEqual(many["warnings"], [])
+        table = self.run_program("report", "--top-pairs", 3, "--pairs-above", 0.6, "x.npy").stdout.decode()
+        self.assertRegex(table, r"-1\.0000  \(0,4,0\) +\(2,3,1\)")
+        self.assertIn(f"and {above - 3} more above 0.6", table)
+        channels = self.layer("--channels", "--top-pairs", 1, "x.npy")["correlation"]["top_pairs"][0]
+        self.assertEqual((channels["i"], channels["j"]), (0, 1))
+        for words, message in ((("--pairs-above", 0.5), "--top-pairs"), (("--top-pairs", 0), "from 1"), (("--top-pairs", 65537), "65536"),
+                               (("--top-pairs", 1, "--pairs-above", 1.5), "from 0 to 1")):
+            done = self.run_program("report", *words, "x.npy")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(message, done.stderr)
+        done = self.run_program("report", "--top-pairs", 1, "--correlation", "gram", "x.npy")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("GRAM", done.stderr)
+
+    def test_top_features(self):
+        g = np.random.default_rng(8)
+        x = (g.standard_normal((50, 1)) * g.uniform(0, 3, 24) + g.standard_normal((50, 24))).astype(np.float32)
+        x[:, 5] = 1
+        x[:, 11] = x[:, 3]
+        keep = [f for f in range(24) if f != 5]
+        r = np.abs(np.corrcoef(x[:, keep].astype(np.float64), rowvar=False))
+        np.fill_diagonal(r, 0)
+        mean, largest = r.sum(axis=0) / 22, r.max(axis=0)
+        self.save("x.npy", x.reshape(50, 4, 6))
+        got = self.layer("--top-features", 7, "x.npy")["correlation"]["top_features"]
+        want = sorted(range(23), key=lambda k: -mean[k])[:7]
+        self.assertEqual(len(got), 7)
+        for entry, k in zip(got, want):
+            self.assertAlmostEqual(entry["mean_abs"], mean[k], 5)
+            at = keep.index(entry["feature"])
+            self.assertAlmostEqual(entry["mean_abs"], mean[at], 5)
+            self.assertAlmostEqual(entry["max_abs"], largest[at], 5)
+        self.assertEqual(len(self.layer("--top-features", 100, "x.npy")["correlation"]["top_features"]), 23)
+        self.assertNotIn("top_features", self.layer("x.npy")["correlation"])
+        table = self.run_program("report", "--top-features", 1, "x.npy").stdout.decode()
+        self.assertIn(f"({got[0]['feature'] // 6},{got[0]['feature'] % 6})", table)
+        gram = self.layer("--top-features", 3, "--correlation", "gram", "x.npy")["correlation"]["top_features"]
+        self.assertEqual(gram, [])
+
     def test_gram(self):
         x = np.random.default_rng(7).standard_normal((20, 300)).astype(np.float32)
         c = self.layer("--correlation", "gram", self.save("x.npy", x))["correlation"]

@@ -156,12 +156,34 @@ class TestReport(unittest.TestCase):
         ours = self.same({"bad": x, "empty": np.zeros((0, 4), np.float32), "scalar": np.float32(2.5).reshape(())})
         self.assertIsNone(ours["layers"][1]["profile"]["mean"])
 
+    def test_single_pairs_and_features(self):
+        x = activations(24, 6, 5)
+        r = np.corrcoef(x.reshape(24, 30)[:, 1:-1].astype(np.float64), rowvar=False)
+        np.fill_diagonal(r, 0)
+        with actscope.Plan([("x", "float32", x.shape)], top_pairs=4, pairs_above=0.5, top_features=1, device="cpu") as plan:
+            with self.assertRaises(actscope.NotReadyError):
+                plan.top_pairs(0)
+            plan.enqueue([x])
+            pairs, above = plan.top_pairs(0)
+            mean, largest = (np.asarray(a) for a in plan.feature_correlations(0))
+        self.assertEqual(above, (np.abs(r) > 0.5).sum() // 2)
+        self.assertAlmostEqual(abs(pairs[0]["r"]), np.abs(r).max(), 12)
+        self.assertEqual(len(pairs), 4)
+        np.testing.assert_allclose(mean[1:-1], np.abs(r).sum(axis=0) / 27, atol=1e-6)
+        np.testing.assert_allclose(largest[1:-1], np.abs(r).max(axis=0), atol=1e-6)
+        self.assertTrue(np.isnan(mean[[0, -1]]).all() and np.isnan(largest[[0, -1]]).all())
+        for wrong in ({"top_features": 0}, {"top_features": True}, {"top_pairs": -1}, {"pairs_above": 0.5}, {"top_pairs": 1, "pairs_above": 2}):
+            with self.assertRaises(actscope.InvalidArgumentError):
+                actscope.report(x, **wrong)
+
     def test_options_are_those_of_the_program(self):
         x = {"conv": activations(16, 12, 3, 3), "fc": activations(16, 40)}
         self.same(x, "--correlation", "sampled", "--pairs", "200", "--seed", "9", correlation="sampled", pairs=200, seed=9)
         self.same(x, "--correlation=gram", "--statistics=correlation,rank", correlation="gram", statistics="correlation,rank")
         self.same(x, "--statistics=profile", statistics=["profile"])
         self.same(x, "--signed", signed=True)
+        self.same(x, "--top-pairs", "12", top_pairs=12)
+        self.same(x, "--top-pairs", "5", "--pairs-above", "0.4", "--top-features", "6", top_pairs=5, pairs_above=0.4, top_features=6)
         self.same(x, "--channels", channels=True, layers=None)
         self.same(x, "--memory", "1.5MiB", "--distinct", "sketch", "--sketch-bits", "7", "--large-tensor", "500", "--precision",
                   "fp16", "--threads", "1", "--device", "cpu", memory="1.5MiB", distinct="sketch", sketch_bits=7,

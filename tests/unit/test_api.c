@@ -76,7 +76,7 @@ Test(api, defaults_are_the_headers) {
             o.memory_budget == 268435456 && o.statistics == ACTSCOPE_ALL && o.pair_functionals == ACTSCOPE_PAIRS_DEFAULT &&
             o.correlation == ACTSCOPE_CORRELATION_AUTO && o.pairs == 0 && o.seed == 0 && o.same_pairs == 0 &&
             o.precision == ACTSCOPE_PRECISION_FP32 && o.distinct == ACTSCOPE_DISTINCT_AUTO && o.sketch_bits == 12 &&
-            o.channels == 0 && o.large_tensor == 10000000 && o.log == NULL && o.log_user == NULL &&
+            o.channels == 0 && o.large_tensor == 10000000 && o.top_pairs == 0 && o.pairs_above == 0 && o.log == NULL && o.log_user == NULL &&
             o.log_level == ACTSCOPE_LOG_INFO);
 }
 
@@ -189,6 +189,12 @@ Test(api, options_outside_their_range_are_refused) {
   BAD_OPTION(statistics, 0);
   BAD_OPTION(statistics, 512);
   BAD_OPTION(pair_functionals, ACTSCOPE_PAIRS_ALL + 1);
+  BAD_OPTION(top_pairs, -1);
+  BAD_OPTION(top_pairs, 65537);
+  BAD_OPTION(pairs_above, 0.5);
+  BAD_OPTION(pairs_above, 1.5);
+  BAD_OPTION(pairs_above, NAN);
+  GOOD_OPTION(top_pairs, 65536);
   BAD_OPTION(correlation, (actscope_correlation_method)4);
   BAD_OPTION(correlation, (actscope_correlation_method)-1);
   BAD_OPTION(precision, (actscope_precision)2);

@@ -62,7 +62,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_str_eq(keys(at(root, "memory")), "budget_bytes workspace_bytes held_peak_bytes resident_bytes resident_peak_bytes device_held_peak_bytes");
   cr_expect_str_eq(
       keys(at(root, "options")),
-      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor signed");
+      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor top_pairs pairs_above signed");
   cr_expect_str_eq(keys(at(root, "network")), "bottlenecks large_tensors");
   const cJSON *layer = layer_at(root, 0);
   cr_expect_str_eq(
@@ -88,6 +88,47 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_eq(cJSON_GetArrayItem(at(layer, "shape"), 1)->valueint, 512);
   cr_expect_eq(at(layer, "samples")->valueint, 128);
   cr_expect_eq(at(layer, "features")->valueint, 8192);
+}
+
+/* Single pairs and features, where there are lists of them. */
+Test(report, lists) {
+  report_document *document = sample_document(2);
+  static actscope_pair pairs[] = {{3, 8191, -0.99996}, {17, 200, 0.5}};
+  static report_feature features[] = {{8191, 0.25f, 1}};
+  document->options.pairs_above = 0.4;
+  document->layers[0].top = pairs, document->layers[0].top_count = 2, document->layers[0].top_above = 7;
+  document->layers[1].top = pairs;
+  document->layers[0].top_features = features, document->layers[0].top_feature_count = 1;
+  cJSON *root = render_json(document);
+  const cJSON *section = at(layer_at(root, 0), "correlation"), *list = at(section, "top_pairs");
+  cr_expect_eq(cJSON_GetArraySize(list), 2);
+  cr_expect_str_eq(keys(cJSON_GetArrayItem(list, 0)), "i j r");
+  cr_expect_eq(at(cJSON_GetArrayItem(list, 0), "j")->valueint, 8191);
+  cr_expect_float_eq(at(cJSON_GetArrayItem(list, 0), "r")->valuedouble, -0.99996, 1e-15);
+  cr_expect_eq(at(section, "pairs_above")->valueint, 7);
+  cr_expect_str_eq(keys(cJSON_GetArrayItem(at(section, "top_features"), 0)), "feature mean_abs max_abs");
+  section = at(layer_at(root, 1), "correlation");
+  cr_expect_eq(cJSON_GetArraySize(at(section, "top_pairs")), 0);
+  cr_expect_null(at(section, "top_features"));
+  char *table = render(document, REPORT_TABLE, 0, 120), wanted[3][160];
+  char a[REPORT_SHAPE], b[REPORT_SHAPE];
+  const report_layer *first = &document->layers[0];
+  snprintf(wanted[0], sizeof wanted[0], "-1.0000  %s", report_feature_index(a, sizeof a, first, 0, 3));
+  snprintf(wanted[1], sizeof wanted[1], "0.250  1.000  %s\n", report_feature_index(b, sizeof b, first, 0, 8191));
+  cr_expect(strstr(table, wanted[0]), "%s in %s", wanted[0], table);
+  cr_expect(strstr(table, wanted[1]), "%s in %s", wanted[1], table);
+  cr_expect(strstr(table, "and 5 more above 0.4") && strstr(table, "no pair above 0.4"));
+}
+
+Test(report, features_by_their_axes) {
+  char text[REPORT_SHAPE];
+  report_layer layer = {.ndim = 4, .shape = {128, 512, 4, 4}};
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 0), "(0,0,0)");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 17 * 16 + 2 * 4 + 3), "(17,2,3)");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 8191), "(511,3,3)");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 1, 17), "17");
+  layer.ndim = 2;
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 500), "500");
 }
 
 /* Scores of the network, in every format: a layer with its gradient, and one without. */
