@@ -19,6 +19,9 @@ static void close_state(actscope_plan *p) {
   if (!actscope_cuda_enter(p->options.device_index, &before)) {
     if (s->recorded) actscope_cuda_event_wait(s->event); /* reports and staging are still being used */
     if (s->event) actscope_cuda_event_destroy(s->event);
+    if (s->fork) actscope_cuda_event_destroy(s->fork);
+    if (s->join) actscope_cuda_event_destroy(s->join);
+    if (s->side) actscope_cuda_stream_destroy(s->side);
     if (s->reports) actscope_cuda_pinned_release(s->reports);
     if (s->words) actscope_cuda_release(s->words, actscope_cuda_words_bytes(p));
     if (s->staging) actscope_cuda_release(s->staging, s->staging_bytes);
@@ -63,6 +66,9 @@ static actscope_status open_state(actscope_plan *p) {
     if (!error) error = upload_clocks(p, s);
     if (!error && p->options.graph) error = actscope_cuda_stream_create(&s->recorder);
     if (!error) error = actscope_cuda_event_create(&s->event);
+    if (!error && s->forked) error = actscope_cuda_stream_create(&s->side);
+    if (!error && s->forked) error = actscope_cuda_event_create(&s->fork);
+    if (!error && s->forked) error = actscope_cuda_event_create(&s->join);
     actscope_cuda_leave(before);
   }
   if (error) {
@@ -232,6 +238,7 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
   s->failed = ACTSCOPE_OK;
   s->base = sequence_of(s) > s->target ? sequence_of(s) : s->target;
   error = actscope_cuda_capturing(stream, &capturing);
+  if (!error && !capturing && s->recorded && stream != s->last) error = actscope_cuda_stream_wait(stream, s->event);
   actscope_status status = error ? actscope_cuda_fail(error, "the stream") : ACTSCOPE_OK;
   if (!status && p->options.graph && !capturing && count == p->count) {
     graph = all_on_device(&j, count);
@@ -243,7 +250,7 @@ static actscope_status run(actscope_plan *p, size_t first, const actscope_tensor
   s->recorded = 0;
   if (!capturing && !error && s->group_count) {
     error = actscope_cuda_event_record(s->event, stream);
-    s->recorded = !error;
+    s->recorded = !error, s->last = stream;
     if (error && !status) status = actscope_cuda_fail(error, "marking the end of the work");
   }
   actscope_cuda_leave(before);

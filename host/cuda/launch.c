@@ -60,9 +60,6 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   return p;
 }
 
-static unsigned *counters(const struct job *j) { return (unsigned *)arena(j); }
-static void *scratch(const struct job *j, const struct wave *w) { return arena(j) + w->scratch; }
-
 /* What the profile stage does for a layer: its sketch is not wanted where values are counted exactly. */
 static uint32_t profile_wants(const struct plan_layer *l) {
   return l->options.statistics & (uint32_t)(ACTSCOPE_PROFILE | (actscope_cuda_counts_exactly(l) ? 0 : ACTSCOPE_DISTINCT));
@@ -74,7 +71,7 @@ static int same_profile(const struct plan_layer *a, const struct plan_layer *b) 
 }
 
 /* The profile stage of layers first .. last: a launch for each dtype among them, and for layers that want other things. */
-static actscope_status run_profile(const struct job *j, const struct wave *w, size_t first, size_t last) {
+static actscope_status run_profile(const struct job *j, const struct chain *c, size_t first, size_t last) {
   const struct plan_layer *layers = j->plan->layers;
   struct cuda_profile_table *t = &j->state->profile;
   for (size_t head = first; head <= last; ++head) {
@@ -90,20 +87,20 @@ static actscope_status run_profile(const struct job *j, const struct wave *w, si
       view_init(&v, &j->tensors[i - j->first], layers[i].options.channels);
       const struct pointers p = pointers_of(j, i);
       if (actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch)) continue;
-      int error = actscope_cuda_profile(t, scratch(j, w), counters(j), j->stream);
+      int error = actscope_cuda_profile(t, c->scratch, c->counters, c->stream);
       if (error) return actscope_cuda_launch_failed(j, error, from, i - 1, "profile");
       actscope_cuda_profile_begin(t, layers[head].dtype, want, layers[head].options.sketch_bits);
       actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch);
       from = i;
     }
-    int error = actscope_cuda_profile(t, scratch(j, w), counters(j), j->stream);
+    int error = actscope_cuda_profile(t, c->scratch, c->counters, c->stream);
     if (error) return actscope_cuda_launch_failed(j, error, from, last, "profile");
   }
   return ACTSCOPE_OK;
 }
 
 /* Pairs of the layers in the table, between the strips that they point at; `chosen` is 0 where only all_pairs ask. */
-static int correlate(const struct job *j, const struct cuda_layers *all, int chosen) {
+static int correlate(const struct job *j, const struct chain *c, const struct cuda_layers *all, int chosen) {
   struct cuda_layers *t = &j->state->some;
   int error = 0;
   *t = *all;
@@ -114,7 +111,7 @@ static int correlate(const struct job *j, const struct cuda_layers *all, int cho
     *f = all->layer[k];
     if (f->all_pairs) f->feature_gram = NULL;
   }
-  error = actscope_cuda_correlation(t, j->stream);
+  error = actscope_cuda_correlation(t, c->stream);
   t->layers = 0;
   for (int k = 0; k < all->layers; ++k) {
     if (!all->layer[k].all_pairs) continue;
@@ -123,24 +120,24 @@ static int correlate(const struct job *j, const struct cuda_layers *all, int cho
     f->pairs = f->all_pairs, f->pairs_wanted = 0, f->functionals = 0;
     f->feature_sum = NULL, f->feature_max = NULL;
   }
-  return error ? error : actscope_cuda_correlation(t, j->stream);
+  return error ? error : actscope_cuda_correlation(t, c->stream);
 }
 /* What the intervals of the sampled layers in the table need, once their first rows are there. */
-static int spread(const struct job *j, const struct cuda_layers *all) {
+static int spread(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
   struct cuda_layers *t = &j->state->some;
   *t = *all;
   t->layers = 0;
   for (int k = 0; k < all->layers; ++k)
     if (all->layer[k].pairs && all->layer[k].pairs_wanted && all->layer[k].first_row == 0) t->layer[t->layers++] = all->layer[k];
-  return actscope_cuda_spread(t, counters(j), j->stream);
+  return actscope_cuda_spread(t, c->counters, c->stream);
 }
-static int gram(const struct job *j, const struct wave *w, const struct cuda_layers *all) {
+static int gram(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
   struct cuda_layers *t = &j->state->some;
   *t = *all;
   t->layers = 0;
   for (int k = 0; k < all->layers; ++k)
     if (all->layer[k].frobenius_square) t->layer[t->layers++] = all->layer[k];
-  return actscope_cuda_gram(t, scratch(j, w), counters(j), j->stream);
+  return actscope_cuda_gram(t, c->scratch, c->counters, c->stream);
 }
 
 /* Whether strips a < b can hold a pair that is wanted. The band of a sample reaches ceil(pairs / valid) positions ahead,
@@ -153,7 +150,7 @@ static int strips_meet(const struct cuda_layer *f, uint64_t rows, uint64_t a, ui
 
 /* z-scores, pairs and Gram matrix of one layer in strips. Strip a stays in its slot while the others pass through the second
  * one, forwards and backwards in turn: the last of them is there already when the next a begins. */
-static actscope_status launch_strips(const struct job *j, const struct wave *w, size_t layer) {
+static actscope_status launch_strips(const struct job *j, const struct chain *c, size_t layer) {
   struct cuda_layers *t = &j->state->features;
   struct cuda_layer *f = &t->layer[0];
   const struct way way = j->state->places[layer].way;
@@ -176,13 +173,13 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
    f->weight = base.weight + (uint64_t)(at) * weights)
       POINT(b, slot);
       f->other_hi = NULL;
-      if (held[slot] != b) error = actscope_cuda_standardise(t, scratch(j, w), counters(j), j->stream);
+      if (held[slot] != b) error = actscope_cuda_standardise(t, c->scratch, c->counters, c->stream);
       held[slot] = b;
-      if (!error && k == 0 && a == 0) error = spread(j, t);
+      if (!error && k == 0 && a == 0) error = spread(j, c, t);
       if (!error && k == 0 && f->frobenius_square) {
         stage = "Gram";
         f->gram_begins = a == 0, f->gram_ends = a + 1 == way.strips;
-        error = gram(j, w, t);
+        error = gram(j, c, t);
       }
       if (!error && f->pairs) {
         stage = "correlation";
@@ -191,25 +188,28 @@ static actscope_status launch_strips(const struct job *j, const struct wave *w, 
           f->other_hi = f->z_hi, f->other_lo = f->z_lo, f->other_weight = f->weight;
           POINT(a, mine);
         }
-        error = correlate(j, t, meet);
+        error = correlate(j, c, t, meet);
       }
 #undef POINT
       if (error) return actscope_cuda_launch_failed(j, error, layer, layer, stage);
     }
   }
-  const int error = actscope_cuda_eigen(t, scratch(j, w), j->stream);
+  const int error = actscope_cuda_eigen(t, c->scratch, c->stream);
   return error ? actscope_cuda_launch_failed(j, error, layer, layer, "eigenvalues") : ACTSCOPE_OK;
 }
 
 /* Exact counts of distinct values of layers first .. last. */
-static actscope_status run_distinct(const struct job *j, const struct wave *w, size_t first, size_t last) {
+static actscope_status run_distinct(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_distinct_table *t = &j->state->distinct;
-  uint64_t bytes = 0;
-  for (size_t i = first; i <= last; ++i)
-    if (actscope_cuda_active(j, i) && j->state->places[i].areas.set)
-      bytes = j->state->places[i].set + j->state->places[i].areas.set - w->zeroed;
-  if (bytes == 0) return ACTSCOPE_OK;
-  int error = actscope_cuda_zero(arena(j) + w->zeroed, bytes, j->stream);
+  const struct place *places = j->state->places;
+  uint64_t begin = ~0ull, end = 0;
+  for (size_t i = first; i <= last; ++i) {
+    if (!actscope_cuda_active(j, i) || !places[i].areas.set) continue;
+    if (begin > places[i].set) begin = places[i].set;
+    end = places[i].set + places[i].areas.set;
+  }
+  if (end == 0) return ACTSCOPE_OK;
+  int error = actscope_cuda_zero(arena(j) + begin, end - begin, c->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "clearing the sets");
   for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype) {
     size_t from = first;
@@ -223,47 +223,47 @@ static actscope_status run_distinct(const struct job *j, const struct wave *w, s
       void *set = arena(j) + at->set;
       struct cuda_distinct *state = pointers_of(j, i).distinct;
       if (actscope_cuda_distinct_add(t, &v, shape, set, state)) continue;
-      error = actscope_cuda_distinct(t, j->stream);
+      error = actscope_cuda_distinct(t, c->stream);
       if (error) return actscope_cuda_launch_failed(j, error, from, i - 1, "distinct");
       actscope_cuda_distinct_begin(t, (actscope_dtype)dtype);
       actscope_cuda_distinct_add(t, &v, shape, set, state);
       from = i;
     }
-    error = actscope_cuda_distinct(t, j->stream);
+    error = actscope_cuda_distinct(t, c->stream);
     if (error) return actscope_cuda_launch_failed(j, error, from, last, "distinct");
   }
   return ACTSCOPE_OK;
 }
 
 /* Launches what the features' table holds: layers first .. last. */
-static actscope_status launch_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
+static actscope_status launch_features(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_layers *all = &j->state->features;
-  void *space = scratch(j, w);
+  void *space = c->scratch;
   if (all->layers == 0) return ACTSCOPE_OK;
-  int error = actscope_cuda_columns(all, space, counters(j), j->stream);
+  int error = actscope_cuda_columns(all, space, c->counters, c->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "columns");
-  error = actscope_cuda_select(all, j->stream);
+  error = actscope_cuda_select(all, c->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "select");
-  if (j->state->places[first].way.strips > 1) return launch_strips(j, w, first);
+  if (j->state->places[first].way.strips > 1) return launch_strips(j, c, first);
   int kept = 0; /* the others are done: their features are only looked at */
   for (int k = 0; k < all->layers; ++k)
     if (all->layer[k].z_hi) all->layer[kept++] = all->layer[k];
   all->layers = kept;
   if (kept == 0) return ACTSCOPE_OK;
-  error = actscope_cuda_standardise(all, space, counters(j), j->stream);
+  error = actscope_cuda_standardise(all, space, c->counters, c->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "standardise");
-  error = spread(j, all);
+  error = spread(j, c, all);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "spread");
-  error = correlate(j, all, 1);
+  error = correlate(j, c, all, 1);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "correlation");
-  error = gram(j, w, all);
+  error = gram(j, c, all);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "Gram");
-  error = actscope_cuda_eigen(all, space, j->stream);
+  error = actscope_cuda_eigen(all, space, c->stream);
   return error ? actscope_cuda_launch_failed(j, error, first, last, "eigenvalues") : ACTSCOPE_OK;
 }
 
 /* Similarity of samples, of layers first .. last: a launch for each full table. */
-static actscope_status run_similarity(const struct job *j, const struct wave *w, size_t first, size_t last) {
+static actscope_status run_similarity(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_layers *t = &j->state->features;
   int error = 0;
   actscope_cuda_layers_begin(t);
@@ -273,19 +273,19 @@ static actscope_status run_similarity(const struct job *j, const struct wave *w,
     view_init(&v, &j->tensors[i - j->first], j->plan->layers[i].options.channels);
     struct cuda_layer *f = actscope_cuda_layers_add(t, &v);
     if (!f) {
-      error = actscope_cuda_similarity(t, scratch(j, w), counters(j), j->stream);
+      error = actscope_cuda_similarity(t, c->scratch, c->counters, c->stream);
       actscope_cuda_layers_begin(t);
       f = actscope_cuda_layers_add(t, &v);
     }
     const struct pointers p = pointers_of(j, i);
     f->unit = p.unit, f->similarity = p.similarity;
   }
-  if (!error) error = actscope_cuda_similarity(t, scratch(j, w), counters(j), j->stream);
+  if (!error) error = actscope_cuda_similarity(t, c->scratch, c->counters, c->stream);
   return error ? actscope_cuda_launch_failed(j, error, first, last, "similarity") : ACTSCOPE_OK;
 }
 
 /* The stages that look at features, of layers first .. last. */
-static actscope_status run_features(const struct job *j, const struct wave *w, size_t first, size_t last) {
+static actscope_status run_features(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_layers *t = &j->state->features;
   size_t from = first;
   actscope_cuda_layers_begin(t);
@@ -297,7 +297,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     view_init(&v, &j->tensors[i - j->first], o->channels);
     struct cuda_layer *f = actscope_cuda_layers_add(t, &v);
     if (!f) {
-      actscope_status status = launch_features(j, w, from, i - 1);
+      actscope_status status = launch_features(j, c, from, i - 1);
       if (status) return status;
       actscope_cuda_layers_begin(t);
       f = actscope_cuda_layers_add(t, &v);
@@ -316,7 +316,7 @@ static actscope_status run_features(const struct job *j, const struct wave *w, s
     f->frobenius_square = p.norm, f->gram_parts = p.parts, f->effective_rank = p.rank;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
   }
-  return launch_features(j, w, from, last);
+  return launch_features(j, c, from, last);
 }
 
 /* Clocks and windows of layers first .. last, which are one wave's and so fit one table. */
@@ -384,6 +384,55 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
   return ACTSCOPE_OK;
 }
 
+/* ---- Chains --------------------------------------------------------------------------------------------------------------- */
+
+static actscope_status run_elements(const struct job *j, const struct chain *c, size_t first, size_t last) {
+  actscope_status status = run_profile(j, c, first, last);
+  if (!status) status = run_distinct(j, c, first, last);
+  if (!status) status = run_similarity(j, c, first, last);
+  return status;
+}
+
+/* Whether layers first .. last of a wave that may be forked have work for both chains this time. */
+static int both_chains(const struct job *j, size_t first, size_t last) {
+  int elements = 0, features = 0;
+  for (size_t i = first; i <= last; ++i) {
+    const struct place *at = &j->state->places[i];
+    if (!actscope_cuda_active(j, i)) continue;
+    elements |= profile_wants(&j->plan->layers[i]) || at->areas.set || at->areas.similarity;
+    features |= at->stages.features;
+  }
+  return elements && features;
+}
+
+/* Makes `later` go on only when all that `earlier` was given so far has finished. */
+static int follow(struct CUstream_st *later, struct CUstream_st *earlier, void *event) {
+  const int error = actscope_cuda_event_record(event, earlier);
+  return error ? error : actscope_cuda_stream_wait(later, event);
+}
+
+/* Both chains of layers first .. last, beside each other where the wave is forked. */
+static actscope_status run_chains(const struct job *j, const struct wave *w, size_t first, size_t last) {
+  struct cuda_state *s = j->state;
+  const struct chain features = {j->stream, (unsigned *)arena(j), arena(j) + w->scratch};
+  struct chain elements = {j->stream, (unsigned *)(arena(j) + w->side_counters), arena(j) + w->side_scratch};
+  if (!w->forked || !both_chains(j, first, last)) {
+    actscope_status status = run_elements(j, &elements, first, last);
+    return status ? status : run_features(j, &features, first, last);
+  }
+  elements.stream = s->side;
+  int error = follow(s->side, j->stream, s->fork);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "forking the stream");
+  actscope_status status = run_features(j, &features, first, last); /* the longer one first */
+  if (!status) status = run_elements(j, &elements, first, last);
+  error = follow(j->stream, s->side, s->join); /* in any case: a capture must not end, nor the memory be used again, before */
+  if (error) {
+    if (!status) status = actscope_cuda_launch_failed(j, error, first, last, "joining the streams");
+    actscope_cuda_stream_settle(s->side);
+  }
+  return status;
+}
+
 /* Layers first .. last of one wave. */
 actscope_status actscope_cuda_run_part(const struct job *j, const struct wave *w, size_t first, size_t last) {
   struct cuda_state *s = j->state;
@@ -397,10 +446,7 @@ actscope_status actscope_cuda_run_part(const struct job *j, const struct wave *w
   window_fill(j, first, last);
   error = actscope_cuda_window_begin(&s->window, s->words, s->header, j->stream);
   actscope_status status = error ? actscope_cuda_launch_failed(j, error, first, last, "the step's begin") : ACTSCOPE_OK;
-  if (!status) status = run_profile(j, w, first, last);
-  if (!status) status = run_distinct(j, w, first, last);
-  if (!status) status = run_similarity(j, w, first, last);
-  if (!status) status = run_features(j, w, first, last);
+  if (!status) status = run_chains(j, w, first, last);
   if (!status && j->plan->options.window != 1) {
     error = actscope_cuda_window_merge(&s->window, j->stream);
     if (error) status = actscope_cuda_launch_failed(j, error, first, last, "merging the window");

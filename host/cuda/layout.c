@@ -120,7 +120,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
   }
   if (o->statistics & ACTSCOPE_SIMILARITY) {
     a.unit = up(l->samples * sizeof(double)), a.similarity = up(sizeof(struct cuda_similarity));
-    similarity_scratch(o, l, &a.scratch, &a.counters);
+    similarity_scratch(o, l, &a.side_scratch, &a.side_counters);
   }
   a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max;
   a.plain = a.found + a.columns + a.list + a.order + a.square + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
@@ -131,14 +131,18 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
 /* The sums over the layers of a wave, and the bytes of the arena that they take. */
 static void areas_add(struct areas *sum, const struct areas *one) {
   sum->zeroed += one->zeroed, sum->plain += one->plain, sum->scratch += one->scratch, sum->counters += one->counters;
-  sum->set += one->set;
+  sum->set += one->set, sum->side_scratch += one->side_scratch, sum->side_counters += one->side_counters;
 }
-static uint64_t counters_bytes(const struct areas *a) {
-  return up(4 * (a->counters > CUDA_PROFILE_LAYERS ? a->counters : CUDA_PROFILE_LAYERS));
-}
+static uint64_t most_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t side_counters_bytes(const struct areas *a) { return up(4 * most_of(a->side_counters, CUDA_PROFILE_LAYERS)); }
+static uint64_t counters_bytes(const struct areas *a) { return most_of(up(4 * a->counters), side_counters_bytes(a)); }
 static uint64_t wave_total(const struct areas *a, uint64_t profile_scratch) {
-  const uint64_t rest = a->plain + (a->scratch > profile_scratch ? a->scratch : profile_scratch);
-  return counters_bytes(a) + a->zeroed + (a->set > rest ? a->set : rest);
+  const uint64_t rest = a->plain + most_of(a->scratch, most_of(a->side_scratch, profile_scratch));
+  return counters_bytes(a) + a->zeroed + most_of(a->set, rest);
+}
+/* Where both chains run at once, which it takes layers for either. */
+static uint64_t forked_total(const struct areas *a, uint64_t profile_scratch) {
+  return up(4 * a->counters) + side_counters_bytes(a) + a->zeroed + a->plain + a->scratch + most_of(a->side_scratch, profile_scratch) + a->set;
 }
 /* A layer of its own in an arena of so many bytes: its set takes what there is, which is the least it needs or more. */
 static void fit_set(struct areas *a, const struct plan_layer *l, uint64_t bytes) {
@@ -147,6 +151,14 @@ static void fit_set(struct areas *a, const struct plan_layer *l, uint64_t bytes)
   if (most < least) most = least;
   if (a->set > most) a->set = most;
 }
+
+/* Which chains a layer has stages of: 1 reads elements, 2 looks at features. */
+static int chains_of(const actscope_options *o, const struct plan_layer *l) {
+  const uint32_t elements = ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT | ACTSCOPE_SIMILARITY;
+  if (l->elements == 0) return 0;
+  return ((o->statistics & elements) != 0) + 2 * ((o->statistics & ~elements) != 0);
+}
+enum { CHAINS_BOTH = 3 };
 
 /* ---- The ways of a layer ------------------------------------------------------------------------------------------------ */
 
@@ -257,7 +269,7 @@ static uint64_t profile_scratch(const actscope_plan *p) {
 
 void actscope_cuda_plan_need(const actscope_plan *p, struct plan_need *need) {
   struct areas all;
-  int before, entered = actscope_cuda_enter(p->options.device_index, &before) == 0;
+  int chains = 0, before, entered = actscope_cuda_enter(p->options.device_index, &before) == 0;
   const uint64_t shared = profile_scratch(p);
   if (entered) actscope_cuda_leave(before);
   memset(&all, 0, sizeof all);
@@ -265,12 +277,14 @@ void actscope_cuda_plan_need(const actscope_plan *p, struct plan_need *need) {
     if (p->layers[i].elements == 0) continue;
     const struct plan_layer *l = &p->layers[i];
     const struct areas a = areas_of(&l->options, l, way_whole(l));
-    const uint64_t alone = wave_total(&a, shared), least = way_bytes(&l->options, l, way_least(&l->options, l, shared), shared, 0);
+    const int own = chains_of(&l->options, l);
+    const uint64_t alone = own == CHAINS_BOTH ? forked_total(&a, shared) : wave_total(&a, shared), least = way_bytes(&l->options, l, way_least(&l->options, l, shared), shared, 0);
     if (least > need->least) need->least = least, need->worst = i;
     if (alone > need->best) need->best = alone;
     areas_add(&all, &a);
+    chains |= own;
   }
-  const uint64_t together = wave_total(&all, shared);
+  const uint64_t together = chains == CHAINS_BOTH ? forked_total(&all, shared) : wave_total(&all, shared);
   if (need->least && need->best < wave_bytes) need->best = together < wave_bytes ? together : wave_bytes;
   need->least += kept_sum(p), need->best += kept_sum(p);
   need->beside = actscope_cuda_state_bytes(p) + actscope_cuda_pinned_bytes(p) + actscope_cuda_words_bytes(p);
@@ -278,11 +292,22 @@ void actscope_cuda_plan_need(const actscope_plan *p, struct plan_need *need) {
 
 /* ---- Waves ---------------------------------------------------------------------------------------------------------------- */
 
+/* Where the wave's parts lie, whose layers take `sum`. */
+static void place_wave(struct wave *w, const struct areas *sum, uint64_t profile_scratch) {
+  const uint64_t side = most_of(sum->side_scratch, profile_scratch), counters = up(4 * sum->counters);
+  w->side_counters = w->forked ? counters : 0;
+  w->zeroed = (w->forked ? counters + side_counters_bytes(sum) : counters_bytes(sum)) + sum->zeroed;
+  w->scratch = w->zeroed + sum->plain;
+  w->side_scratch = w->scratch + (w->forked ? sum->scratch : 0);
+  w->sets = w->forked ? w->side_scratch + side : w->zeroed;
+}
+
 /* Packs the layers into waves. */
 void actscope_cuda_place_layers(actscope_plan *p, struct cuda_state *s) {
   const uint64_t shared = profile_scratch(p);
   struct areas sum;
   struct wave *w = NULL;
+  int chains = 0;
   s->kept = kept_sum(p);
   const uint64_t arena_bytes = p->workspace_bytes - s->kept;
   memset(&sum, 0, sizeof sum);
@@ -294,24 +319,26 @@ void actscope_cuda_place_layers(actscope_plan *p, struct cuda_state *s) {
     s->places[i].areas = a;
     s->places[i].stages = stages_of(&l->options, l, way.eigenvalues);
     if (a.set && actscope_cuda_distinct_shape(l->dtype, l->elements, a.set).passes > 1) l->warnings |= ACTSCOPE_WARN_DISTINCT_PASSES;
-    const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1);
+    const int alone = way.strips > 1 || (i > 0 && s->places[i - 1].way.strips > 1), own = chains_of(&l->options, l);
     struct areas with = sum;
     areas_add(&with, &a);
     if (way.strips > 1) l->warnings |= ACTSCOPE_WARN_STRIPS;
-    if (!w || alone || wave_total(&with, shared) > arena_bytes || w->count == WAVE_LAYERS) {
+    /* A wave that is forked stays so: its next layer waits for the next wave where there is no room for that. */
+    if (!w || alone || (w->forked ? forked_total(&with, shared) : wave_total(&with, shared)) > arena_bytes || w->count == WAVE_LAYERS) {
       w = &s->waves[s->wave_count++];
       w->first = i;
-      with = a;
+      with = a, chains = 0;
     }
-    sum = with;
+    sum = with, chains |= own;
+    w->forked = chains == CHAINS_BOTH && forked_total(&sum, shared) <= arena_bytes;
+    s->forked |= w->forked;
     ++w->count;
     s->places[i].wave = s->wave_count - 1;
-    w->zeroed = counters_bytes(&sum) + sum.zeroed;
-    w->scratch = w->zeroed + sum.plain;
+    place_wave(w, &sum, shared);
   }
   for (size_t k = 0; k < s->wave_count; ++k) {
     const struct wave *v = &s->waves[k];
-    uint64_t zeroed = v->zeroed, plain = v->zeroed, set = v->zeroed;
+    uint64_t zeroed = v->zeroed, plain = v->zeroed, set = v->sets;
     for (size_t i = v->first; i < v->first + v->count; ++i) zeroed -= s->places[i].areas.zeroed;
     for (size_t i = v->first; i < v->first + v->count; ++i) {
       s->places[i].zeroed = zeroed, s->places[i].plain = plain, s->places[i].set = set;

@@ -127,6 +127,13 @@ int actscope_cuda_event_query(void *event) {
   return e == cudaErrorNotReady ? -1 : (int)e;
 }
 int actscope_cuda_event_wait(void *event) { return (int)cudaEventSynchronize((cudaEvent_t)event); }
+int actscope_cuda_stream_wait(struct CUstream_st *stream, void *event) {
+  return (int)cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)event, 0);
+}
+void actscope_cuda_stream_settle(struct CUstream_st *stream) {
+  cudaStreamSynchronize((cudaStream_t)stream);
+  cudaGetLastError();
+}
 
 int actscope_cuda_stream_create(struct CUstream_st **stream) {
   return (int)cudaStreamCreateWithFlags((cudaStream_t *)stream, cudaStreamNonBlocking);

@@ -44,6 +44,9 @@ int actscope_cuda_event_record(void *event, struct CUstream_st *stream);
 /* 0 when all before the record has finished, -1 while it runs, else the error. */
 int actscope_cuda_event_query(void *event);
 int actscope_cuda_event_wait(void *event);
+/* What is put on the stream from now on waits for all before the record; the host does not. */
+int actscope_cuda_stream_wait(struct CUstream_st *stream, void *event);
+void actscope_cuda_stream_settle(struct CUstream_st *stream); /* waits, where something has failed already */
 
 /* ---- Graphs --------------------------------------------------------------------------------------------------------------- */
 int actscope_cuda_stream_create(struct CUstream_st **stream);

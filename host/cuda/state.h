@@ -2,9 +2,15 @@
  * way. layout.c decides it, launch.c launches by it, backend.c runs it.
  *
  * Workspace  One arena. Layers are taken in waves: as many at a time as the arena holds, in the plan's order. A wave's part
- *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Sets of distinct
- *            values lie where the last two do, and are done with before those are needed. Offsets are decided when the
- *            plan is made, so a wave is the same launches every time and can be captured in a graph.
+ *            of it is  counters | states, all zeroed by one memset | z-scores and the like | scratch.  Offsets are decided
+ *            when the plan is made, so a wave is the same launches every time and can be captured in a graph.
+ * Branches   Two chains of stages know nothing of each other: profile, distinct and similarity read the elements; columns to
+ *            eigenvalues look at features. Where a wave has both, and the arena holds counters, scratch and sets of distinct
+ *            values for both at once, the first chain runs on a side stream of the plan's own, forked from the caller's
+ *            behind window_begin and joined before the window is merged. Reading is bound by memory where products are bound
+ *            by arithmetic; chains of small layers are launches that wait for each other; eigenvalues leave nearly all
+ *            multiprocessors idle for milliseconds. Else one chain follows the other in the same memory: sets of distinct
+ *            values then lie where z-scores and scratch do, and are done with before those are needed.
  * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
@@ -46,7 +52,8 @@ struct stages {
 struct areas {
   uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max; /* start zeroed */
   uint64_t found, columns, list, order, square, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
-  uint64_t zeroed, plain, scratch, counters;                             /* sums; counters in words */
+  uint64_t zeroed, plain, scratch, counters;                             /* sums, then of the features' chain; in words */
+  uint64_t side_scratch, side_counters;                                  /* of similarity */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };
 
@@ -69,7 +76,10 @@ struct moved { /* a tensor as the graph was recorded with */
 };
 struct wave {
   size_t first, count; /* layers */
-  uint64_t zeroed, scratch; /* bytes from the arena's start; where its scratch begins */
+  int forked;                   /* into two chains */
+  uint64_t zeroed;              /* bytes from the arena's start */
+  uint64_t scratch, sets;       /* where they begin */
+  uint64_t side_counters, side_scratch; /* those of the other chain; the same as the first's where it is not forked */
 };
 struct group { size_t first, last; }; /* the layers of one finish launch */
 
@@ -90,6 +100,10 @@ struct cuda_state {
   struct moved *moved;
   uint64_t base, target;   /* the sequence number before the last enqueue, and when that has finished */
   void *event;
+  struct CUstream_st *last;           /* the stream of that enqueue */
+  int forked;                         /* a wave is; then there are: */
+  struct CUstream_st *side;
+  void *fork, *join;
   int recorded;            /* the event marks the end of the last enqueue; not so when it was captured */
   actscope_status failed;  /* why the last enqueue did not go through */
   char failure[256];
@@ -108,6 +122,12 @@ struct job {
   const actscope_tensor *tensors;
   size_t first;
   struct CUstream_st *stream;
+};
+/* A chain of its stages: one after the other on a stream, in memory of their own. */
+struct chain {
+  struct CUstream_st *stream;
+  unsigned *counters;
+  void *scratch;
 };
 
 /* ---- layout.c -------------------------------------------------------------------------------------------------------------- */

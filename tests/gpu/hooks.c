@@ -45,5 +45,6 @@ void hook_drain(void) {}
 void hook_fail(long n, int error) { (void)n, (void)error; }
 void hook_no_driver(void) {}
 void hook_break(int error) { (void)error; }
+unsigned long hook_side_work(void) { return 0; }
 unsigned long hook_synchronous(void) { return 0; }
 size_t hook_held(void) { return 0; }

@@ -27,6 +27,7 @@ void hook_drain(void); /* runs all */
 void hook_fail(long n, int error); /* the n-th call of the runtime from now on fails with this; n 0: none */
 void hook_no_driver(void);
 void hook_break(int error);     /* the device broke: every call fails with this; 0 mends it */
+unsigned long hook_side_work(void);   /* launches on streams of the plan's own so far */
 unsigned long hook_synchronous(void); /* allocations and waits so far */
 size_t hook_held(void);         /* bytes of device and pinned memory */
 

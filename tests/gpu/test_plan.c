@@ -767,6 +767,7 @@ static void test_no_driver(void) { /* in a process of its own: what there is, is
 
 #include "gpu/test_correlations.h"
 #include "gpu/test_steps.h"
+#include "gpu/test_streams.h"
 
 int main(int argc, char **argv) {
   static const struct {
@@ -782,7 +783,8 @@ int main(int argc, char **argv) {
                {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
                {"skipping", test_skipping, 0},
                {"two plans", test_two_plans, 0},       {"capture", test_capture, 0},
-               {"samples", test_samples, 0},           {"windows", test_windows, 0},           {"history", test_history, 0},
+               {"samples", test_samples, 0},           {"streams", test_streams, 0},           {"other stream", test_other_stream, 0},
+               {"windows", test_windows, 0},           {"history", test_history, 0},
                {"alarm", test_alarm, 0},               {"graph", test_graph, 0},
                {"own options", test_own_options, 0},   {"reshape", test_reshape, 0},
                {"memory", test_memory, 0},             {"graph failures", test_graph_failures, 1},

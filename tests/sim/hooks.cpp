@@ -46,6 +46,7 @@ void hook_drain(void) { simt::drain(); }
 void hook_fail(long n, int error) { simt::runtime.fail_at = n, simt::runtime.fail_with = cudaError_t(error); }
 void hook_no_driver(void) { simt::runtime.no_driver = true; }
 void hook_break(int error) { simt::runtime.sticky = cudaError_t(error); }
+unsigned long hook_side_work(void) { return simt::runtime.side_work; }
 unsigned long hook_synchronous(void) { return simt::runtime.synchronous; }
 size_t hook_held(void) { return simt::runtime.held; }
 }

@@ -77,6 +77,7 @@ struct Runtime {
   bool no_driver = false;                 // there is no GPU
   Order order = Order::program;
   int captures = 0;                       // under way: what a capture forbids fails
+  unsigned long side_work = 0;            // so far
   long fail_at = 0;                       // the n-th call from now on fails ..
   cudaError_t fail_with = cudaSuccess;    // .. with this
   cudaError_t sticky = cudaSuccess;       // what a kernel broke

@@ -117,6 +117,7 @@ cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> go) {
   cudaError_t e = entered();
   if (e != cudaSuccess) return e;
   Stream &s = of(stream);
+  runtime.side_work += s.capture ? &s != s.capture->origin : s.side;
   if (s.capture) {
     s.capture->nodes.push_back({std::move(go), s.last_nodes, &s != s.capture->origin});
     s.last_nodes = {s.capture->nodes.size() - 1};
