@@ -1,8 +1,8 @@
 /* test_streams.h - part of test_plan.c: the side stream of a plan, in every order that a device may take (sim alone can choose
  * it), by every way to enqueue; and enqueues on different streams. */
 
-/* Layers with work for both chains, in several waves of this memory. */
-enum { BRANCHING_BYTES = 1400000 };
+/* Layers with work for both chains. In so much more than the least memory they are several waves, forked ones among them. */
+enum { BEYOND_LEAST = 600000 };
 static struct network *branching(void) {
   struct network *n = network_new();
   static const actscope_dtype some[] = {ACTSCOPE_FLOAT32, ACTSCOPE_FLOAT8_E4M3, ACTSCOPE_FLOAT8_E5M2, ACTSCOPE_BFLOAT16};
@@ -15,7 +15,9 @@ enum { DIRECT, CAPTURED, GRAPH, BY_LAYER, FROM_HOST, PATHS };
 /* Two steps by one of the paths, each against the CPU's. */
 static void steps_by(int path, const struct network *n, actscope_options o, const actscope_layer_report *want) {
   struct CUstream_st *stream = hook_stream(0);
-  o.graph = path == GRAPH, o.memory_budget = BRANCHING_BYTES;
+  uint64_t least = 0;
+  CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &least), ACTSCOPE_OK);
+  o.graph = path == GRAPH, o.memory_budget = least + BEYOND_LEAST;
   actscope_plan *p = plan_of(n, &o);
   for (int step = 0; step < 2; ++step) {
     const actscope_tensor *from = path == FROM_HOST ? n->here : n->there;
