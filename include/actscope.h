@@ -375,7 +375,8 @@ ACTSCOPE_API actscope_status actscope_plan_bind(actscope_plan *plan, void *works
 /* Measures tensors[0 .. count-1], which must have the dtypes and shapes of the plan's layers; strides are free. A
  * tensor with data NULL (and elements) skips its layer this time: its last report stays. count must be the plan's.
  * On a CUDA plan the work is put on `stream` and the call returns at once; the CPU backend has finished when it
- * returns, and ignores `stream`. Reports of the previous enqueue are overwritten.
+ * returns, and ignores `stream`. Reports of the previous enqueue are overwritten. Enqueues on different streams follow one
+ * another; the replay of a captured graph is ordered by the caller alone.
  * A CUDA plan takes device memory, without allocating or waiting after the first call, so that a call can be captured in
  * a graph; each replay makes new reports. It takes host memory too, copied to the device first: that may allocate, and
  * cannot be captured (INVALID_ARGUMENT).

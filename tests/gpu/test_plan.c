@@ -12,7 +12,7 @@
 
 #include "cuda/runtime.h"
 #include "gpu/hooks.h"
-#include "kernels.h"
+#include "cuda/state.h"
 #include "memory.h"
 #include "reference/data.h"
 
@@ -783,7 +783,7 @@ int main(int argc, char **argv) {
                {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
                {"skipping", test_skipping, 0},
                {"two plans", test_two_plans, 0},       {"capture", test_capture, 0},
-               {"samples", test_samples, 0},           {"streams", test_streams, 0},           {"other stream", test_other_stream, 0},
+               {"samples", test_samples, 0},           {"streams", test_streams, 0},           {"other stream", test_other_stream, 0}, {"chains apart", test_chains_apart, 0},
                {"windows", test_windows, 0},           {"history", test_history, 0},
                {"alarm", test_alarm, 0},               {"graph", test_graph, 0},
                {"own options", test_own_options, 0},   {"reshape", test_reshape, 0},

@@ -81,6 +81,48 @@ static void test_streams(void) {
   network_free(n);
 }
 
+/* What two chains use at once lies apart: sim runs a launch after the other, and would not notice. */
+static void test_chains_apart(void) {
+  struct network *n = branching();
+  int forked = 0;
+  for (int k = 0; k < 12; ++k) {
+    actscope_options o = cuda_options();
+    o.statistics = ACTSCOPE_ALL, o.distinct = k % 2 ? ACTSCOPE_DISTINCT_EXACT : ACTSCOPE_DISTINCT_SKETCH;
+    CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &o.memory_budget), ACTSCOPE_OK);
+    o.memory_budget += (uint64_t)k * 150000;
+    actscope_plan *p = plan_of(n, &o);
+    if (!p) continue;
+    const struct cuda_state *s = p->state;
+    for (size_t w = 0; w < s->wave_count; ++w) {
+      const struct wave *v = &s->waves[w];
+      uint64_t counters = 0, scratch = 0, side_counters = CUDA_PROFILE_LAYERS, side_scratch = 0, words = 0, sets = 0;
+      uint64_t plain = ~0ull, states = ~0ull, plain_bytes = 0;
+      for (size_t i = v->first; i < v->first + v->count; ++i) {
+        const struct areas a = s->places[i].areas;
+        counters += a.counters * 4, scratch += a.scratch, words += a.side_counters, side_scratch += a.side_scratch, sets += a.set;
+        plain_bytes += a.plain;
+        if (s->places[i].plain < plain) plain = s->places[i].plain;
+        if (s->places[i].zeroed < states) states = s->places[i].zeroed;
+      }
+      if (words > side_counters) side_counters = words;
+      if (!v->forked) continue;
+      ++forked;
+      note(counters <= v->side_counters && v->side_counters + 4 * side_counters <= states && states <= v->zeroed && v->zeroed <= plain, __LINE__,
+           "budget %d, wave %zu: counters up to %llu, then from %llu to %llu, states from %llu to %llu, then from %llu", k, w,
+           (unsigned long long)counters, (unsigned long long)v->side_counters, (unsigned long long)(v->side_counters + 4 * side_counters),
+           (unsigned long long)states, (unsigned long long)v->zeroed, (unsigned long long)plain);
+      note(plain + plain_bytes <= v->scratch && v->scratch + scratch <= v->side_scratch && v->side_scratch + side_scratch <= v->sets &&
+               s->kept + v->sets + sets <= p->workspace_bytes,
+           __LINE__, "budget %d, wave %zu: scratch at %llu of %llu bytes, then at %llu, sets at %llu of %llu bytes, workspace %llu", k, w,
+           (unsigned long long)v->scratch, (unsigned long long)scratch, (unsigned long long)v->side_scratch, (unsigned long long)v->sets,
+           (unsigned long long)sets, (unsigned long long)p->workspace_bytes);
+    }
+    actscope_plan_destroy(p);
+  }
+  note(forked >= 8, __LINE__, "%d forked waves", forked);
+  network_free(n);
+}
+
 /* Enqueues on different streams: the second one works in the memory of the first. */
 static void test_other_stream(void) {
   struct network *n = branching();
