@@ -1,31 +1,37 @@
 /* digits.c - trains a small network on handwritten digits, with actscope inside the training loop.
  *
  *   digits [options] [DATA]        DATA: examples/data/digits-8x8.bin
+ *     --device D   cpu, or cuda: cuBLAS and a graph of the whole step, measurement included (cpu)
  *     --epochs E   passes over the training images (12)
+ *     --steps S    end after S steps, 0 never (0)
  *     --every K    measure at every K-th step, 0 never (11: once an epoch)
  *     --rate R     learning rate (0.05); at 0.2 half of conv1 dies and the accuracy does not show it, at 0.3 the
  *                  network collapses
  *     --dump DIR   afterwards, write what the network makes of the first 128 held-out images into DIR
  *
- * The network, 8x8 grey images in, ten classes out; plain C, one thread, every run the same:
+ * The network, 8x8 grey images in, ten classes out:
  *   conv1 3x3, 16 channels -> conv2 3x3, 32 channels, every second pixel -> fc1 256 -> fc2 64 -> fc3 10, each but the
  *   last with a ReLU; softmax cross-entropy; gradient descent with momentum 0.9, batches of 128.
+ * digits_cpu.c and digits_cuda.cu compute it, from the same weights, on the same batches.
  *
- * What to look at for actscope is `monitor` below: the plan is made once, before the first step; a step costs one
- * call; nothing is copied. Feature maps lie channels-last in memory and are shown to actscope as [N, C, H, W] by their
- * strides. */
+ * What to look at for actscope is `monitor` below: the plan is made once, before the first step; a measured step costs one
+ * call; nothing is copied, and nobody waits for the numbers. Feature maps lie channels-last in memory and are shown to
+ * actscope as [N, C, H, W] by their strides. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "actscope.h"
+#include "digits.h"
 #include "write_tensor.h"
 
-enum { SIDE = 8, PIXELS = SIDE * SIDE, RECORD = PIXELS + 1, CLASSES = 10, BATCH = 128, HELD_OUT = 360 };
+enum { RECORD = PIXELS + 1, HELD_OUT = 360 };
 
-static void die(const char *what, const char *why) {
+static const engine *run = &digits_cpu;
+static struct CUstream_st *stream;
+
+void die(const char *what, const char *why) {
   fprintf(stderr, "digits: %s: %s\n", what, why);
   exit(1);
 }
@@ -45,26 +51,8 @@ static double uniform(void) {
   return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
 }
 
-static float *zeros(size_t count) {
-  float *p = calloc(count, sizeof *p);
-  if (!p) die("memory", "not enough");
-  return p;
-}
-
 /* ---- The network ------------------------------------------------------------------------------------------------- */
 
-/* y[rows, out] = relu(x[rows, in] w[in, out] + b). For a convolution a row is one output pixel and x holds its 3x3
- * patches; for a full connection a row is one image and x is the previous layer's y. */
-typedef struct layer {
-  const char *name;
-  int channels, side, stride; /* of the input feature map and the step over it; side 0: full connection */
-  int in, out, rows;          /* rows an image */
-  int relu;
-  float *x, *y, *dy; /* dy: gradient of each image's own loss by what enters the ReLU */
-  float *w, *b, *gw, *gb, *vw, *vb;
-} layer;
-
-enum { CONV1, CONV2, FC1, FC2, FC3, LAYERS };
 static layer net[LAYERS] = {
     {.name = "conv1", .channels = 1, .side = 8, .stride = 1, .out = 16, .relu = 1},
     {.name = "conv2", .channels = 16, .side = 8, .stride = 2, .out = 32, .relu = 1},
@@ -72,124 +60,23 @@ static layer net[LAYERS] = {
     {.name = "fc2", .in = 256, .out = 64, .relu = 1},
     {.name = "fc3", .in = 64, .out = CLASSES},
 };
-static float input[BATCH * PIXELS];
-static int label[BATCH];
 
 static void make_network(void) {
   for (layer *l = net; l < net + LAYERS; l++) {
     if (l->side) l->in = 9 * l->channels;
     l->rows = l->side ? (l->side / l->stride) * (l->side / l->stride) : 1;
     size_t weights = (size_t)l->in * l->out, outputs = (size_t)BATCH * l->rows * l->out;
-    l->x = l->side ? zeros((size_t)BATCH * l->rows * l->in) : l[-1].y;
-    l->y = zeros(outputs);
-    l->dy = zeros(outputs);
-    l->w = zeros(weights), l->gw = zeros(weights), l->vw = zeros(weights);
-    l->b = zeros(l->out), l->gb = zeros(l->out), l->vb = zeros(l->out);
-    float bound = (float)sqrt(6.0 / l->in); /* He's, for ReLU */
-    for (size_t k = 0; k < weights; k++) l->w[k] = bound * (float)(2 * uniform() - 1);
+    l->x = l->side ? run->zeros((size_t)BATCH * l->rows * l->in) : l[-1].y;
+    l->y = run->zeros(outputs);
+    l->dy = run->zeros(outputs);
+    l->w = run->zeros(weights), l->gw = run->zeros(weights), l->vw = run->zeros(weights);
+    l->b = run->zeros(l->out), l->gb = run->zeros(l->out), l->vb = run->zeros(l->out);
+    float bound = (float)sqrt(6.0 / l->in), *values = malloc(weights * sizeof *values); /* He's, for ReLU */
+    if (!values) die("memory", "not enough");
+    for (size_t k = 0; k < weights; k++) values[k] = bound * (float)(2 * uniform() - 1);
+    run->put(l->w, values, weights);
+    free(values);
   }
-}
-
-/* Between a channels-last feature map [N, side, side, channels] and its 3x3 patches [N * rows, 9 * channels]; outside
- * the map lies zero. `back` adds the patches' gradients into the map's. */
-static void patches(const layer *l, float *map, float *rows, int back) {
-  int reach = l->side / l->stride, bytes = l->channels * (int)sizeof(float);
-  for (int n = 0; n < BATCH; n++)
-    for (int i = 0; i < reach; i++)
-      for (int j = 0; j < reach; j++)
-        for (int k = 0; k < 9; k++, rows += l->channels) {
-          int y = i * l->stride + k / 3 - 1, x = j * l->stride + k % 3 - 1;
-          int inside = y >= 0 && y < l->side && x >= 0 && x < l->side;
-          float *pixel = map + ((n * l->side + (inside ? y : 0)) * l->side + (inside ? x : 0)) * l->channels;
-          if (!back) {
-            if (inside)
-              memcpy(rows, pixel, bytes);
-            else
-              memset(rows, 0, bytes);
-          } else if (inside) {
-            for (int c = 0; c < l->channels; c++) pixel[c] += rows[c];
-          }
-        }
-}
-
-/* c[m, n] += a[m, k] b[k, n]; a zero in a, common behind a ReLU, costs nothing. */
-static void product(float *restrict c, const float *a, const float *b, int m, int k, int n) {
-  for (int i = 0; i < m; i++)
-    for (int p = 0; p < k; p++) {
-      float f = a[(size_t)i * k + p];
-      if (f == 0) continue;
-      for (int j = 0; j < n; j++) c[(size_t)i * n + j] += f * b[(size_t)p * n + j];
-    }
-}
-
-/* c[k, n] += a[m, k]' b[m, n] */
-static void product_transposed(float *restrict c, const float *a, const float *b, int m, int k, int n) {
-  for (int i = 0; i < m; i++) product(c, a + (size_t)i * k, b + (size_t)i * n, k, 1, n);
-}
-
-static void forward(void) {
-  for (layer *l = net; l < net + LAYERS; l++) {
-    int m = BATCH * l->rows;
-    if (l->side) patches(l, l == net ? input : l[-1].y, l->x, 0);
-    for (int i = 0; i < m; i++) memcpy(l->y + (size_t)i * l->out, l->b, l->out * sizeof(float));
-    product(l->y, l->x, l->w, m, l->in, l->out);
-    if (l->relu)
-      for (size_t k = 0; k < (size_t)m * l->out; k++) l->y[k] = l->y[k] > 0 ? l->y[k] : 0;
-  }
-}
-
-/* Softmax cross-entropy of the first `count` images: mean loss, hits, and the gradient by the logits. */
-static double loss(int count, int *hits) {
-  double total = 0;
-  *hits = 0;
-  for (int n = 0; n < count; n++) {
-    const float *y = net[FC3].y + n * CLASSES;
-    double top = y[0], sum = 0, e[CLASSES];
-    int best = 0;
-    for (int c = 1; c < CLASSES; c++)
-      if (y[c] > top) top = y[c], best = c;
-    for (int c = 0; c < CLASSES; c++) sum += e[c] = exp(y[c] - top);
-    for (int c = 0; c < CLASSES; c++) net[FC3].dy[n * CLASSES + c] = (float)(e[c] / sum - (c == label[n]));
-    total += log(sum) + top - y[label[n]];
-    *hits += best == label[n];
-  }
-  return total / count;
-}
-
-static void backward(void) {
-  static float *flipped, *gradient; /* w transposed; patches' gradients */
-  if (!flipped) flipped = zeros(512 * 256), gradient = zeros((size_t)BATCH * 64 * 9 * 16);
-  for (layer *l = net + LAYERS - 1; l >= net; l--) {
-    int m = BATCH * l->rows;
-    memset(l->gw, 0, (size_t)l->in * l->out * sizeof(float));
-    memset(l->gb, 0, l->out * sizeof(float));
-    product_transposed(l->gw, l->x, l->dy, m, l->in, l->out);
-    for (int i = 0; i < m; i++)
-      for (int j = 0; j < l->out; j++) l->gb[j] += l->dy[(size_t)i * l->out + j];
-    if (l == net) break;
-    for (int i = 0; i < l->in; i++)
-      for (int j = 0; j < l->out; j++) flipped[j * l->in + i] = l->w[i * l->out + j];
-    layer *before = l - 1;
-    size_t outputs = (size_t)BATCH * before->rows * before->out;
-    float *dx = l->side ? gradient : before->dy;
-    memset(before->dy, 0, outputs * sizeof(float));
-    if (l->side) memset(gradient, 0, (size_t)m * l->in * sizeof(float));
-    product(dx, l->dy, flipped, m, l->out, l->in);
-    if (l->side) patches(l, before->dy, gradient, 1);
-    for (size_t k = 0; k < outputs; k++)
-      if (before->y[k] <= 0) before->dy[k] = 0;
-  }
-}
-
-static void update(float rate) {
-  for (layer *l = net; l < net + LAYERS; l++)
-    for (int part = 0; part < 2; part++) {
-      float *w = part ? l->b : l->w, *g = part ? l->gb : l->gw, *v = part ? l->vb : l->vw;
-      for (int k = 0; k < (part ? l->out : l->in * l->out); k++) {
-        v[k] = 0.9f * v[k] - rate / BATCH * g[k];
-        w[k] += v[k];
-      }
-    }
 }
 
 /* ---- The data ---------------------------------------------------------------------------------------------------- */
@@ -223,23 +110,33 @@ static data load(const char *path) {
   return d;
 }
 
+static float images[BATCH * PIXELS];
+
 /* Images order[first ..] as the batch; beyond `end` the last one again. */
 static void take(const data *d, int first, int end) {
+  static int labels[BATCH];
   for (int n = 0; n < BATCH; n++) {
     int k = first + n < end ? first + n : end - 1;
     const unsigned char *record = d->records + d->order[k] * RECORD;
-    for (int p = 0; p < PIXELS; p++) input[n * PIXELS + p] = record[p] / 16.0f;
-    label[n] = record[PIXELS];
+    for (int p = 0; p < PIXELS; p++) images[n * PIXELS + p] = record[p] / 16.0f;
+    labels[n] = record[PIXELS];
   }
+  run->batch(images, labels);
+}
+
+static outcome evaluate(int count) {
+  run->forward();
+  run->loss(count);
+  run->keep_result();
+  run->finish();
+  return run->result();
 }
 
 static double held_out_accuracy(const data *d) {
-  int hits, all = 0;
+  int all = 0;
   for (int first = d->count - HELD_OUT; first < d->count; first += BATCH) {
     take(d, first, d->count);
-    forward();
-    loss(d->count - first < BATCH ? d->count - first : BATCH, &hits);
-    all += hits;
+    all += evaluate(d->count - first < BATCH ? d->count - first : BATCH).hits;
   }
   return (double)all / HELD_OUT;
 }
@@ -265,8 +162,9 @@ typedef struct monitor {
   actscope_plan *plan;
   view views[2 * LAYERS]; /* the layers' outputs, then their gradients */
   actscope_tensor tensors[2 * LAYERS];
-  int times;
-  double seconds;
+  int times, told; /* measured, and printed */
+  char step[16];   /* of the one not yet printed */
+  double seconds;  /* within the calls */
 } monitor;
 
 static void check(actscope_status status, const char *what) {
@@ -277,9 +175,8 @@ static void check(actscope_status status, const char *what) {
 }
 
 /* Before the first step: shapes and options in, a plan out. The arrays are the network's own and stay where they are,
- * so the tensors too are described once. */
+ * so the tensors too are described once. Its memory comes from the engine, which has taken all there is in one piece. */
 static void monitor_start(monitor *m) {
-  memset(m, 0, sizeof *m);
   actscope_layer layers[2 * LAYERS];
   for (int k = 0; k < 2 * LAYERS; k++) {
     const layer *l = &net[k % LAYERS];
@@ -289,39 +186,78 @@ static void monitor_start(monitor *m) {
   }
   actscope_options options;
   actscope_options_init(&options);
-  options.device = ACTSCOPE_DEVICE_CPU; /* where the arrays are */
+  options.device = run->device; /* where the arrays are */
   options.memory_budget = 16 << 20;
   options.statistics = ACTSCOPE_MOMENTS | ACTSCOPE_HEALTH | ACTSCOPE_CORRELATION;
   check(actscope_plan_create(&m->plan, layers, 2 * LAYERS, &options), "plan");
-  size_t bytes;
-  check(actscope_plan_workspace(m->plan, &bytes, NULL), "workspace");
+  size_t bytes, alignment;
+  check(actscope_plan_workspace(m->plan, &bytes, &alignment), "workspace");
+  if (run->workspace) check(actscope_plan_bind(m->plan, run->workspace(bytes, alignment), bytes), "workspace");
   printf("actscope %s: %d tensors, %.0f KiB of workspace, ", actscope_version(), 2 * LAYERS, bytes / 1024.0);
 }
 
-/* At a measured step: one call, and one line from the reports. The call on the CPU has finished when it returns; on a
- * GPU the reports of this step would be read at a later one, when actscope_plan_poll() says OK. */
-static void monitor_step(monitor *m, const char *step, double batch_loss, int hits) {
+/* Within a measured step: one call. Where a graph repeats the step, it repeats this as well. */
+static void monitor_enqueue(monitor *m) {
   double started = now();
-  check(actscope_plan_enqueue(m->plan, m->tensors, 2 * LAYERS, NULL), "enqueue");
-  check(actscope_plan_wait(m->plan), "wait");
+  check(actscope_plan_enqueue(m->plan, m->tensors, 2 * LAYERS, stream), "enqueue");
   m->seconds += now() - started;
+}
+
+/* The last measured step's line, if all its reports are there; the CPU has them at once, a GPU some steps later. */
+static void monitor_tell(monitor *m) {
   actscope_layer_report y[LAYERS], dy[LAYERS];
-  for (int k = 0; k < LAYERS; k++) {
-    check(actscope_plan_report(m->plan, k, &y[k]), net[k].name);
-    check(actscope_plan_report(m->plan, LAYERS + k, &dy[k]), net[k].name);
+  if (m->told == m->times) return;
+  for (int k = 0; k < 2 * LAYERS; k++) {
+    actscope_status status = actscope_plan_report_at(m->plan, k, m->times, k < LAYERS ? &y[k] : &dy[k - LAYERS]);
+    if (status == ACTSCOPE_NOT_READY) return;
+    check(status, net[k % LAYERS].name);
   }
-  if (m->times++ == 0) {
+  if (m->told == 0) {
     printf("mean |r| of %d samples of unrelated features would be %.3f\n%20s", BATCH, y[0].correlation.noise_floor, "");
     for (int k = 0; k < LAYERS - 1; k++) printf("| %-12s %6llu  ", net[k].name, (unsigned long long)y[k].features);
     printf("\n  step   loss     acc ");
     for (int k = 0; k < LAYERS - 1; k++) printf("|   |r| dead gradient ");
     printf("\n");
   }
-  printf("%6s %6.3f %5.1f %% ", step, batch_loss, 100.0 * hits / BATCH);
+  m->told = m->times;
+  printf("%6s %6.3f %5.1f %% ", m->step, run->result().loss, 100.0 * run->result().hits / BATCH);
   for (int k = 0; k < LAYERS - 1; k++)
     printf("| %5.3f %4llu %8.3f ", y[k].correlation.mean_abs, (unsigned long long)y[k].health.dead,
            dy[k].profile.l2_norm);
   printf("\n");
+}
+
+/* Before the next measurement: the last one's line. */
+static void monitor_ready(monitor *m, const char *step) {
+  if (m->told < m->times) {
+    run->finish();
+    monitor_tell(m);
+  }
+  m->times++;
+  snprintf(m->step, sizeof m->step, "%s", step);
+}
+
+/* ---- Training ---------------------------------------------------------------------------------------------------- */
+
+static void train_step(monitor *m, int step, int every, float rate) {
+  int measured = every && step % every == 0, kind = measured ? MEASURED_STEP : STEP;
+  if (measured) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", step);
+    monitor_ready(m, text);
+  }
+  if (run->begin(kind)) {
+    run->forward();
+    run->loss(BATCH);
+    run->backward();
+    if (measured) {
+      run->keep_result();
+      monitor_enqueue(m);
+    }
+    run->update(rate);
+  }
+  run->end(kind);
+  monitor_tell(m);
 }
 
 /* ---- Keeping what was seen --------------------------------------------------------------------------------------- */
@@ -331,6 +267,13 @@ static void keep(int failed, const char *path) {
   printf("wrote %s\n", path);
 }
 
+static const float *fetched(const float *values, size_t count) {
+  float *copy = malloc(count * sizeof *copy);
+  if (!copy) die("memory", "not enough");
+  run->fetch(copy, values, count);
+  return copy;
+}
+
 /* The input, outputs and gradients of the batch at hand: the activations together as .safetensors, in three types, and
  * each alone as .npy. */
 static void dump(const char *folder) {
@@ -338,10 +281,10 @@ static void dump(const char *folder) {
   static const int64_t image[4] = {BATCH, 1, SIDE, SIDE};
   char path[4096];
   view views[2 * LAYERS];
-  named_tensor tensors[1 + LAYERS] = {{"input", {input, ACTSCOPE_FLOAT32, 4, image, NULL}, ACTSCOPE_FLOAT32}};
+  named_tensor tensors[1 + LAYERS] = {{"input", {images, ACTSCOPE_FLOAT32, 4, image, NULL}, ACTSCOPE_FLOAT32}};
   for (int k = 0; k < 2 * LAYERS; k++) {
     const layer *l = &net[k % LAYERS];
-    look(&views[k], l, k < LAYERS ? l->y : l->dy);
+    look(&views[k], l, fetched(k < LAYERS ? l->y : l->dy, (size_t)BATCH * l->rows * l->out));
     named_tensor one = {l->name, views[k].tensor, ACTSCOPE_FLOAT32};
     snprintf(path, sizeof path, "%s/%s%s.npy", folder, l->name, k < LAYERS ? "" : ".gradient");
     keep(write_npy(path, &one), path);
@@ -360,54 +303,67 @@ static double number(const char *option, const char *text, double low, double hi
 
 int main(int argc, char **argv) {
   const char *path = "examples/data/digits-8x8.bin", *folder = NULL;
-  int epochs = 12, every = 11;
+  int epochs = 12, steps = 0, every = 11;
+  int cuda = 0;
   float rate = 0.05f;
   for (int k = 1; k < argc; k++) {
     const char *value = k + 1 < argc ? argv[k + 1] : NULL;
     if (!strcmp(argv[k], "--epochs"))
       epochs = (int)number(argv[k++], value, 0, 10000);
+    else if (!strcmp(argv[k], "--steps"))
+      steps = (int)number(argv[k++], value, 0, 1e9);
     else if (!strcmp(argv[k], "--every"))
       every = (int)number(argv[k++], value, 0, 1e6);
     else if (!strcmp(argv[k], "--rate"))
       rate = (float)number(argv[k++], value, 0, 100);
+    else if (!strcmp(argv[k], "--device") && value && (!strcmp(value, "cpu") || !strcmp(value, "cuda")))
+      cuda = !strcmp(argv[++k], "cuda");
     else if (!strcmp(argv[k], "--dump") && value)
       folder = argv[++k];
     else if (argv[k][0] == '-')
-      die(argv[k], "usage: digits [--epochs E] [--every K] [--rate R] [--dump DIR] [DATA]");
+      die(argv[k], "usage: digits [--device cpu|cuda] [--epochs E] [--steps S] [--every K] [--rate R] [--dump DIR] [DATA]");
     else
       path = argv[k];
   }
+  if (cuda) {
+#if DIGITS_CUDA
+    if (*actscope_no_gpu_reason()) die("--device cuda", actscope_no_gpu_reason());
+    run = &digits_cuda;
+#else
+    die("--device cuda", "built without CUDA");
+#endif
+  }
   data d = load(path);
+  stream = run->start(net);
   make_network();
-  int training = d.count - HELD_OUT, step = 0, hits;
+  int training = d.count - HELD_OUT, step = 0;
   printf("digits: %d images to train on, %d held out, batches of %d\n", training, HELD_OUT, BATCH);
   monitor m = {0};
   if (every) monitor_start(&m);
   double started = now();
   for (int epoch = 0; epoch < epochs; epoch++) {
     shuffle(d.order, training);
-    for (int first = 0; first + BATCH <= training; first += BATCH, step++) {
+    for (int first = 0; first + BATCH <= training && (steps == 0 || step < steps); first += BATCH, step++) {
       take(&d, first, training);
-      forward();
-      double batch_loss = loss(BATCH, &hits);
-      backward();
-      if (every && step % every == 0) {
-        char text[16];
-        snprintf(text, sizeof text, "%d", step);
-        monitor_step(&m, text, batch_loss, hits);
-      }
-      update(rate);
+      train_step(&m, step, every, rate);
     }
   }
+  run->finish();
+  monitor_tell(&m);
   double seconds = now() - started;
   double accuracy = held_out_accuracy(&d);
   take(&d, training, d.count);
-  forward();
-  double unseen_loss = loss(BATCH, &hits);
-  backward();
-  if (every) monitor_step(&m, "unseen", unseen_loss, hits);
+  evaluate(BATCH);
+  run->backward();
+  if (every) {
+    monitor_ready(&m, "unseen");
+    monitor_enqueue(&m);
+    run->finish();
+    monitor_tell(&m);
+  }
   printf("\n%d steps in %.2f s", step, seconds);
-  if (m.times) printf("; %d measurements of %d tensors in %.3f s", m.times, 2 * LAYERS, m.seconds);
+  if (m.times) printf("; %d measurements of %d tensors", m.times, 2 * LAYERS);
+  if (m.times && run == &digits_cpu) printf(" in %.3f s", m.seconds);
   printf("\nheld-out accuracy %.1f %%\n", 100 * accuracy);
   actscope_plan_destroy(m.plan);
   if (folder) dump(folder);

@@ -58,12 +58,23 @@ $(B)/sim/$(1)/actscope-bench: $(patsubst %,$(B)/sim/$(1)/%.o,$(SIM_CU)) $(patsub
 	$$(Q)$$(CXX) -fopenmp $$(SIM_FLAGS_$(1)) $$(BENCH_WRAP) $$^ -o $$@ -pthread $$(IOLIBS) -lm -ldl
 endef
 $(foreach v,plain asan tsan,$(eval $(call sim_build,$(v))))
+
+# The examples for a GPU, on sim's.
+SIM_LINK = $(patsubst %,$(B)/sim/plain/%.o,$(SIM_CU)) $(patsubst %.c,$(B)/sim/plain/%.o,$(SIM_HOST)) $(SIM_ENGINE:%=$(B)/sim/plain/%.o) $(B)/libactscope.a
+$(B)/sim/plain/examples/%: SIM_CBASE += -Iexamples -DDIGITS_CUDA=1 -ffp-contract=off -O3
+$(B)/sim/plain/examples/%: SIM_BASE += -Iexamples -Itests/sim/toolkit
+$(B)/sim/plain/digits: $(DIGITS_C:%.c=$(B)/sim/plain/%.o) $(B)/sim/plain/examples/digits_cuda.cu.o $(B)/sim/plain/tests/sim/cublas.o $(SIM_LINK)
+	$(call say,LD,$@)
+	$(Q)$(CXX) -fopenmp $^ -o $@ -pthread -lm
+$(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
+	$(call say,LD,$@)
+	$(Q)$(CXX) -fopenmp $^ -o $@ -pthread -lm
 -include $(shell find $(B)/sim -name '*.d' 2>/dev/null)
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 ## test-sim: the kernels' own source on the CPU, in three schedules
-test-sim: $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/actscope-bench --smoke --device cuda"
+test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain"
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test

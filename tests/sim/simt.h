@@ -51,6 +51,12 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 
 #include "toolkit/cuda_runtime_api.h"
 
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
 // ---- The engine ----------------------------------------------------------------------------------------------------
 #define SIMT_NO_TSAN __attribute__((no_sanitize_thread))
 
@@ -75,7 +81,7 @@ enum class Order {
 };
 struct Runtime {
   bool no_driver = false;                 // there is no GPU
-  Order order = Order::program;
+  Order order = Order::program;           // SIMT_ORDER
   int captures = 0;                       // under way: what a capture forbids fails
   unsigned long side_work = 0;            // so far
   long fail_at = 0;                       // the n-th call from now on fails ..
@@ -203,6 +209,12 @@ To bits(From from) {
   return to;
 }
 }  // namespace simt
+
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...), A &&...a) {
+  auto [grid, block, dynamic, stream] = *c;  // gridDim and blockDim are macros in a kernel's file
+  return simt::launch(kernel, grid, block, dynamic, stream, std::forward<A>(a)...);
+}
 
 // ---- Thread indices (macros: no members of these names) ----------------------------------------------------------
 #define threadIdx (simt::self->index)

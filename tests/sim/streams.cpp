@@ -13,7 +13,12 @@
 #include "simt.h"
 
 namespace simt {
-Runtime runtime;
+static Runtime from_environment() {
+  Runtime r;
+  if (const char *order = getenv("SIMT_ORDER")) r.order = Order(atoi(order));
+  return r;
+}
+Runtime runtime = from_environment();
 
 // An error of the device stays: everything after it fails alike.
 cudaError_t entered() {
