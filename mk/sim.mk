@@ -4,7 +4,7 @@ SIM_CU    := $(wildcard kernels/*.cu)
 SIM_TEST  := $(wildcard tests/sim/*_test.cu)
 # The plan on sim's device: the CUDA backend against sim's runtime, the rest as the library has it.
 SIM_HOST  := $(wildcard host/cuda/*.c)
-SIM_PLAN  := tests/gpu/test_plan.c
+SIM_PLAN  := $(filter-out tests/gpu/hooks.c,$(wildcard tests/gpu/*.c))
 # The benchmark on sim's device: every case at a small size, checked.
 SIM_BENCH := $(filter-out bench/no_gpu.c,$(wildcard bench/*.c))
 SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \

@@ -47,4 +47,5 @@ void hook_no_driver(void) {}
 void hook_break(int error) { (void)error; }
 unsigned long hook_side_work(void) { return 0; }
 unsigned long hook_synchronous(void) { return 0; }
+size_t hook_damage(void) { return 0; }
 size_t hook_held(void) { return 0; }

@@ -29,6 +29,7 @@ void hook_no_driver(void);
 void hook_break(int error);     /* the device broke: every call fails with this; 0 mends it */
 unsigned long hook_side_work(void);   /* launches on streams of the plan's own so far */
 unsigned long hook_synchronous(void); /* allocations and waits so far */
+size_t hook_damage(void);       /* allocations so far with bytes behind them that were written */
 size_t hook_held(void);         /* bytes of device and pinned memory */
 
 #ifdef __cplusplus

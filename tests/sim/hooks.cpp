@@ -48,5 +48,6 @@ void hook_no_driver(void) { simt::runtime.no_driver = true; }
 void hook_break(int error) { simt::runtime.sticky = cudaError_t(error); }
 unsigned long hook_side_work(void) { return simt::runtime.side_work; }
 unsigned long hook_synchronous(void) { return simt::runtime.synchronous; }
+size_t hook_damage(void) { return simt::runtime.damaged; }
 size_t hook_held(void) { return simt::runtime.held; }
 }

@@ -8,11 +8,18 @@ namespace simt {
 static std::mutex lock;
 static std::map<const char *, std::pair<size_t, cudaMemoryType>> memory;
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr size_t kGuard = 0;  // ASan sees more
+#else
+constexpr size_t kGuard = 256;
+#endif
+
 static cudaError_t allocate(void **p, size_t bytes, cudaMemoryType type) {
   cudaError_t e = forbidden();
   if (e != cudaSuccess) return e;
-  if (posix_memalign(p, 256, bytes ? bytes : 1)) return cudaErrorMemoryAllocation;
+  if (posix_memalign(p, 256, (bytes ? bytes : 1) + kGuard)) return cudaErrorMemoryAllocation;
   memset(*p, options.poison, bytes);
+  memset(static_cast<char *>(*p) + (bytes ? bytes : 1), 0xA5, kGuard);
   std::lock_guard<std::mutex> guard(lock);
   memory[static_cast<char *>(*p)] = {bytes ? bytes : 1, type};
   runtime.held += bytes;
@@ -25,7 +32,14 @@ static cudaError_t release(void *p) {
     std::lock_guard<std::mutex> guard(lock);
     auto at = memory.find(static_cast<char *>(p));
     if (p && at == memory.end()) return cudaErrorInvalidValue;
-    if (p) runtime.held -= at->second.first, memory.erase(at);
+    if (p) {
+      for (size_t i = 0; i < kGuard; ++i)
+        if (static_cast<unsigned char *>(p)[at->second.first + i] != 0xA5) {
+          ++runtime.damaged;
+          break;
+        }
+      runtime.held -= at->second.first, memory.erase(at);
+    }
   }
   free(p);
   return cudaSuccess;

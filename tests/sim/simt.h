@@ -89,6 +89,7 @@ struct Runtime {
   cudaError_t sticky = cudaSuccess;       // what a kernel broke
   unsigned long synchronous = 0;          // allocations and waits so far: what a capture forbids
   size_t held = 0;                        // bytes allocated
+  size_t damaged = 0;                     // allocations freed so far with bytes behind them that were written
 };
 extern Runtime runtime;
 cudaError_t entered();                                       // every call of the runtime begins with this, or, where a

@@ -1,5 +1,8 @@
-/* test_streams.h - part of test_plan.c: the side stream of a plan, in every order that a device may take (sim alone can choose
+/* test_streams.c - the side stream of a plan, in every order that a device may take (sim alone can choose
  * it), by every way to enqueue; and enqueues on different streams. */
+#include "gpu/plan_tests.h"
+
+#include "cuda/state.h"
 
 /* Layers with work for both chains. In so much more than the least memory they are several waves, forked ones among them. */
 enum { BEYOND_LEAST = 600000 };
@@ -34,10 +37,10 @@ static void steps_by(int path, const struct network *n, actscope_options o, cons
       compare_reports(n->names[i], &got, &want[step * MOST + i]);
     }
   }
-  actscope_plan_destroy(p);
+  plan_end(p);
 }
 
-static void test_streams(void) {
+void test_streams(void) {
   struct network *n = branching();
   actscope_layer_report *want = calloc(2 * MOST, sizeof *want);
   const int before = hook_order(HOOK_AT_ONCE);
@@ -51,7 +54,7 @@ static void test_streams(void) {
       CHECK_STATUS(actscope_plan_enqueue(p, n->here, n->count, NULL), ACTSCOPE_OK);
       for (size_t i = 0; i < n->count; ++i) CHECK_STATUS(actscope_plan_report(p, i, &want[step * MOST + (int)i]), ACTSCOPE_OK);
     }
-    actscope_plan_destroy(p);
+    plan_end(p);
     for (int order = 0; order < (hook_sim() ? HOOK_ORDERS : 1); ++order)
       for (int path = 0; path < PATHS; ++path) {
         const unsigned long side = hook_side_work();
@@ -73,7 +76,7 @@ static void test_streams(void) {
     CHECK_STATUS(actscope_plan_create(&p, n->layers, count, &o), ACTSCOPE_OK);
     CHECK_STATUS(actscope_plan_enqueue(p, n->there, count, hook_stream(0)), ACTSCOPE_OK);
     CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
-    actscope_plan_destroy(p);
+    plan_end(p);
   }
   note(hook_side_work() == side, __LINE__, "%lu launches on a side stream for one chain", hook_side_work() - side);
   hook_order(before);
@@ -82,7 +85,7 @@ static void test_streams(void) {
 }
 
 /* What two chains use at once lies apart: sim runs a launch after the other, and would not notice. */
-static void test_chains_apart(void) {
+void test_chains_apart(void) {
   struct network *n = branching();
   int forked = 0;
   for (int k = 0; k < 12; ++k) {
@@ -90,7 +93,7 @@ static void test_chains_apart(void) {
     o.statistics = ACTSCOPE_ALL, o.distinct = k % 2 ? ACTSCOPE_DISTINCT_EXACT : ACTSCOPE_DISTINCT_SKETCH;
     CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &o.memory_budget), ACTSCOPE_OK);
     o.memory_budget += (uint64_t)k * 150000;
-    actscope_plan *p = plan_of(n, &o);
+    actscope_plan *p = own_plan_of(n, &o);
     if (!p) continue;
     const struct cuda_state *s = p->state;
     for (size_t w = 0; w < s->wave_count; ++w) {
@@ -117,14 +120,14 @@ static void test_chains_apart(void) {
            (unsigned long long)v->scratch, (unsigned long long)scratch, (unsigned long long)v->side_scratch, (unsigned long long)v->sets,
            (unsigned long long)sets, (unsigned long long)p->workspace_bytes);
     }
-    actscope_plan_destroy(p);
+    plan_end(p);
   }
   note(forked >= 8, __LINE__, "%d forked waves", forked);
   network_free(n);
 }
 
 /* Enqueues on different streams: the second one works in the memory of the first. */
-static void test_other_stream(void) {
+void test_other_stream(void) {
   struct network *n = branching();
   actscope_options o = cuda_options();
   o.statistics = ACTSCOPE_ALL, o.history = 4;
@@ -132,7 +135,7 @@ static void test_other_stream(void) {
   const int before = hook_order(HOOK_AT_ONCE);
   for (int order = 0; order < (hook_sim() ? HOOK_ORDERS : 1); ++order) {
     hook_order(order);
-    actscope_plan *p = plan_of(n, &o);
+    actscope_plan *p = own_plan_of(n, &o);
     for (int k = 0; k < 4; ++k) CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, hook_stream(k % 2)), ACTSCOPE_OK);
     CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
     for (size_t i = 0; i < n->count; ++i)
@@ -140,7 +143,7 @@ static void test_other_stream(void) {
         CHECK_STATUS(actscope_plan_report_at(p, i, k, &got), ACTSCOPE_OK);
         compare_reports(n->names[i], &got, &want[i]);
       }
-    actscope_plan_destroy(p);
+    plan_end(p);
   }
   hook_order(before);
   free(want);

@@ -1,4 +1,5 @@
-/* test_correlations.h - part of test_plan.c: what a plan on a GPU tells of single features, against the plan on the CPU. */
+/* test_correlations.c - what a plan on a GPU tells of single features, against the plan on the CPU. */
+#include "gpu/plan_tests.h"
 
 struct told { float *mean, *max; };
 static struct told told_new(uint64_t features) {
@@ -32,7 +33,7 @@ static void compare_told(const struct network *n, size_t i, struct told got, str
 }
 
 /* Every content and type; exact and sampled; the least memory gives the same bits, in strips where there are many features. */
-static void test_told(void) {
+void test_told(void) {
   struct network *n = feature_network();
   network_add(n, DATA_HUBS, ACTSCOPE_FLOAT32, 12, small ? 300 : 700, LAYOUT_ROWS);
   network_add(n, DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, 530, 290, LAYOUT_COLUMNS);
@@ -69,15 +70,15 @@ static void test_told(void) {
           told_free(want);
           if (least) told_free(got), told_free(first[i]); else first[i] = got;
         }
-        actscope_plan_destroy(p);
+        plan_end(p);
       }
-      actscope_plan_destroy(q);
+      plan_end(q);
     }
   network_free(n);
 }
 
 /* Over the pairs of all steps of a window, by enqueues, by the plan's own graph and by replays. */
-static void test_told_windows(void) {
+void test_told_windows(void) {
   struct network *steps[3];
   for (int k = 0; k < 3; ++k) {
     steps[k] = network_new();
@@ -110,8 +111,8 @@ static void test_told_windows(void) {
             told_free(got), told_free(want);
           }
         }
-        actscope_plan_destroy(p);
-        actscope_plan_destroy(q);
+        plan_end(p);
+        plan_end(q);
       }
   for (int k = 0; k < 3; ++k) network_free(steps[k]);
 }
