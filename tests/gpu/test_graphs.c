@@ -126,3 +126,63 @@ void test_graph(void) { /* one graph: the same reports; moved tensors, skipped o
   }
   for (int k = 0; k < STEPS; ++k) network_free(steps[k]);
 }
+
+/* Every way to enqueue can be captured, and a replay of it is the enqueue again, bit for bit. */
+enum { ALL_LAYERS, ONE_BY_ONE, SOME, WINDOWS_OF_TWO, WINDOWS_UNTIL_RESET, OWN_GRAPH, LEAST_MEMORY, WAYS_TO_ENQUEUE };
+static void enqueue_by(int way, actscope_plan *p, const struct network *n, int line) {
+  struct CUstream_st *stream = hook_stream(0);
+  actscope_tensor some[MOST];
+  for (size_t i = 0; i < n->count; ++i) {
+    some[i] = n->there[i];
+    if (way == SOME && i % 3 == 1) some[i].data = NULL;
+    if (way == ONE_BY_ONE) { /* in another order than the plan's */
+      const size_t k = n->count - 1 - i;
+      note(actscope_plan_enqueue_layer(p, k, &n->there[k], stream) == ACTSCOPE_OK, line, "%s: %s", n->names[k], actscope_last_error());
+    }
+  }
+  if (way != ONE_BY_ONE) note(actscope_plan_enqueue(p, some, n->count, stream) == ACTSCOPE_OK, line, "%s", actscope_last_error());
+}
+void test_captured_ways(void) {
+  enum { MADE = 4 };
+  static const actscope_dtype some[] = {ACTSCOPE_FLOAT32, ACTSCOPE_FLOAT8_E4M3, ACTSCOPE_FLOAT16};
+  struct network *n = network_new();
+  for (int i = 0; i < 6; ++i)
+    network_add(n, i % 2 ? DATA_FACTORS : DATA_SPECIALS, some[i % 3], (uint64_t)(8 + 3 * i), (uint64_t)(30 - 4 * i), (enum data_layout)(i % LAYOUTS));
+  struct CUstream_st *stream = hook_stream(0);
+  for (int way = 0; way < WAYS_TO_ENQUEUE; ++way) {
+    actscope_options o = cuda_options();
+    o.statistics = ACTSCOPE_ALL;
+    o.correlation = way % 2 ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, o.pairs = 90;
+    o.window = way == WINDOWS_OF_TWO ? 2 : way == WINDOWS_UNTIL_RESET ? 0 : 1, o.graph = way == OWN_GRAPH;
+    if (way == LEAST_MEMORY) CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &o.memory_budget), ACTSCOPE_OK);
+    actscope_plan *p = plan_of(n, &o), *direct = plan_of(n, &o);
+    for (int k = 0; k < MADE; ++k) {
+      enqueue_by(way, direct, n, __LINE__);
+      if (k == 1) {
+        CHECK(hook_capture_begin(stream) == 0);
+        const unsigned long before = hook_synchronous();
+        enqueue_by(way, p, n, __LINE__);
+        note(hook_synchronous() == before, __LINE__, "way %d: %lu allocations and waits", way, hook_synchronous() - before);
+        CHECK(hook_capture_end(stream) == 0);
+      }
+      if (k == 0) enqueue_by(way, p, n, __LINE__); else CHECK(hook_replay() == 0);
+      CHECK_STATUS(actscope_plan_wait(direct), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+      for (size_t i = 0; i < n->count; ++i) {
+        actscope_layer_report got, want;
+        if (way == SOME && i % 3 == 1) continue;
+        CHECK_STATUS(actscope_plan_report(direct, i, &want), ACTSCOPE_OK);
+        CHECK_STATUS(actscope_plan_report(p, i, &got), ACTSCOPE_OK);
+        note(memcmp(&got, &want, sizeof got) == 0 && got.sequence == (uint64_t)k + 1, __LINE__, "%s: way %d, number %llu: other bits than the enqueue's",
+             n->names[i], way, (unsigned long long)got.sequence);
+      }
+    }
+    /* host memory cannot be captured, by no way */
+    CHECK(hook_capture_begin(stream) == 0);
+    CHECK_STATUS(actscope_plan_enqueue_layer(p, 2, &n->here[2], stream), ACTSCOPE_INVALID_ARGUMENT);
+    CHECK_STATUS(actscope_plan_enqueue(p, n->here, n->count, stream), ACTSCOPE_INVALID_ARGUMENT);
+    CHECK(hook_capture_end(stream) == 0);
+    plan_end(p), plan_end(direct);
+  }
+  network_free(n);
+}
