@@ -29,6 +29,31 @@ $(BENCH_BROKEN): $(B)/obj/tests/bench/broken_reports.o $(BENCH_O) $(B)/libactsco
 	$(Q)$(BENCH_LINK)
 run-tests: $(BENCH_BROKEN)
 
+# The same program with kernels of the CPU that are wrong at their ends: the profile leaves out the last element of a block,
+# the product does not clear the last column of a tile beyond the band. Their sources are copies with one line changed.
+BROKEN        := $(B)/broken
+BROKEN_H      := $(BROKEN)/cpu/simd/profile_sums.h $(BROKEN)/cpu/simd/product_real.h
+BROKEN_O      := $(foreach i,$(ISAS),$(BROKEN)/profile.$(i).o $(BROKEN)/product.$(i).o)
+BROKEN_KERNEL := $(B)/tests/bench-broken-kernel
+$(BROKEN)/cpu/simd/profile_sums.h: BREAK := s/vectors = n \/ WIDTH, rest = n % WIDTH/vectors = (n - 1) \/ WIDTH, rest = (n - 1) % WIDTH/
+$(BROKEN)/cpu/simd/product_real.h: BREAK := s/if (!in) c\[r\]\[l\] = 0;/if (!in \&\& l + 1 < COLUMNS) c[r][l] = 0;/
+$(BROKEN)/cpu/simd/%.h: host/cpu/simd/%.h mk/bench.mk
+	@mkdir -p $(@D)
+	$(Q)sed '$(BREAK)' $< >$@ && if cmp -s $< $@; then echo "$<: the line that is to be broken is not there" >&2; rm $@; exit 1; fi
+$(BROKEN_O): SIMDFLAGS += -fno-associative-math
+define broken_rule
+$(BROKEN)/%.$(1).o: host/cpu/simd/%.c $(BROKEN_H) Makefile
+	$$(call say,CC,$$< ($(1), broken))
+	$$(Q)$$(CC) -I$(BROKEN) $$(CFLAGS_ALL) $$(SIMDFLAGS) $$(ISA_$(1)) -DACTSCOPE_ISA=$(1) -c $$< -o $$@
+endef
+$(foreach i,$(ISAS),$(eval $(call broken_rule,$(i))))
+$(BROKEN_KERNEL): $(BROKEN_O) $(BENCH_O) $(B)/libactscope.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(BENCH_LINK)
+run-tests: $(BROKEN_KERNEL)
+-include $(wildcard $(BROKEN)/*.d)
+
 .PHONY: bench bench-smoke bench-peers
 ## bench: run build/actscope-bench with its peers; BENCH_ARGS="--filter RE --json FILE"
 bench: $(B)/actscope-bench

@@ -111,6 +111,18 @@ class Wrong(unittest.TestCase):
         self.assertEqual(text.splitlines()[-1], f"0 passed, {len(rows)} failed")
         self.assertEqual(text.count("# wrong: "), len(rows))  # each with one line that says what
 
+    def test_rows_of_a_broken_kernel_notice(self):
+        """Kernels that are wrong at their ends (mk/bench.mk): the rows that they make, and no others."""
+        text = run(os.path.join(BUILD, "tests", "bench-broken-kernel"), "--smoke", "--device", "cpu", status=1)
+        wrong = {row[0]: int(row[-1]) > 0 for row in rows_of(text)}
+        broken = [name for name in wrong if re.match(r"profile/f(32|64)/|correlation/exact/fp32/", name)]
+        self.assertGreater(len(broken), 12)
+        self.assertEqual([name for name in broken if not wrong[name]], [])
+        sound = [name for name in wrong if re.match(r"distinct/|columns/|profile/(bf16|f8)", name)]
+        self.assertGreater(len(sound), 5)
+        self.assertEqual([name for name in sound if wrong[name]], [])
+        self.assertEqual(text.splitlines()[-1], f"{len(wrong) - sum(wrong.values())} passed, {sum(wrong.values())} failed")
+
     def test_in_the_json(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rows.json")
