@@ -201,7 +201,7 @@ static void put_scores(report_sink *sink, const report_document *document) {
       }
       report_put(sink, "</td>");
     }
-    report_put(sink, "<td class=\"left\">");
+    report_put(sink, "<td class=\"left words\">");
     report_html_text(sink, report_score_reasons(sentences, document, s));
     report_put(sink, "</td></tr>\n");
   }

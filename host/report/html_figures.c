@@ -131,7 +131,10 @@ static double transformed(double unit, double value) {
   return isfinite(ratio) ? asinh(ratio) : copysign(log(fabs(value)) - log(unit) + log(2), value);
 }
 
-static double place(const axis *a, double value) { return LEFT + (transformed(a->unit, value) - a->low) * a->scale; }
+/* A file may claim a quantile beyond its extremes: it stays beside the axis. */
+static double place(const axis *a, double value) {
+  return fmin(fmax(LEFT + (transformed(a->unit, value) - a->low) * a->scale, LEFT - 8), WIDTH - 4);
+}
 
 static axis axis_of(const actscope_profile *p) {
   const double *q = p->quantiles;

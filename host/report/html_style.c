@@ -80,7 +80,8 @@ const char report_html_style[] =
     "dl{display:grid;grid-template-columns:1fr auto;gap:0 10px;margin:0;font-size:13px}dt{color:var(--soft)}\n"
     "dd{margin:0;text-align:right}ul.warn{margin:0 0 8px;padding:8px 10px 8px 28px;background:var(--warnback);color:var(--warn);"
     "border-radius:6px;font-size:13.5px}\n"
-    "@media(max-width:900px){ol.why>li{grid-template-columns:44px 1fr}ol.why .cell{display:none}"
+    ".words{white-space:normal;min-width:340px}\n"
+    "@media(max-width:900px){.filter{position:static}details,section,h2{scroll-margin-top:8px}ol.why>li{grid-template-columns:44px 1fr}ol.why .cell{display:none}"
     "ol.why ul{grid-column:2}}\n"
     "@media print{body{background:#fff}section{border:0;padding:0}.filter{display:none}}\n";
 

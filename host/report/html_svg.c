@@ -35,13 +35,24 @@ void report_svg_bar(report_sink *sink, double share, const char *kind) {
   report_put(sink, "</svg>");
 }
 
+/* What is drawn of a layer's pairs: a damaged file may hold an |r| beyond 1, which would leave the figure. */
+static actscope_correlation drawn(const report_layer *layer) {
+  actscope_correlation c = layer->report.correlation;
+  double *values[] = {&c.mean_abs, &c.mean_abs_ci95[0], &c.mean_abs_ci95[1], &c.noise_floor, &c.adjusted_rms};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    if (*values[i] > 1) *values[i] = 1;
+    if (*values[i] < 0) *values[i] = 0;
+  }
+  return c;
+}
+
 static void diamond(report_sink *sink, double x, double y, double r) {
   report_print(sink, "<path class=\"adjusted\" d=\"M%.1f %.1fl%.1f %.1fl%.1f %.1fl%.1f %.1fz\"/>", x - r, y, r, -r, r,
                r, -r, r);
 }
 
 void report_svg_pairs(report_sink *sink, const report_layer *layer, double top) {
-  const actscope_correlation *c = &layer->report.correlation;
+  const actscope_correlation own = drawn(layer), *c = &own;
   double scale = 84 / top;
   report_put(sink,
              "<svg class=\"cell\" viewBox=\"0 0 96 14\" width=\"96\" height=\"14\" aria-hidden=\"true\">"
@@ -143,7 +154,7 @@ static void pairs_panel(report_sink *sink, const report_document *document, doub
        i++) { /* adjusted rms: a line, broken where it does not exist and between files */
     const report_layer *layer = &document->layers[i];
     if (!report_has_numbers(layer)) continue;
-    double x = NET_LEFT + band * ((double)k++ + 0.5), value = layer->report.correlation.adjusted_rms;
+    double x = NET_LEFT + band * ((double)k++ + 0.5), value = drawn(layer).adjusted_rms;
     int there = HAS(layer, ACTSCOPE_CORRELATION) && isfinite(value);
     open = open && source && layer->source && strcmp(source, layer->source) == 0;
     source = layer->source;
@@ -154,7 +165,7 @@ static void pairs_panel(report_sink *sink, const report_document *document, doub
   k = 0;
   for (size_t i = 0; i < document->count; i++) {
     const report_layer *layer = &document->layers[i];
-    const actscope_correlation *c = &layer->report.correlation;
+    const actscope_correlation own = drawn(layer), *c = &own;
     if (!report_has_numbers(layer)) continue;
     double x = NET_LEFT + band * ((double)k++ + 0.5);
     if (!HAS(layer, ACTSCOPE_CORRELATION)) continue;

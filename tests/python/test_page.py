@@ -383,6 +383,9 @@ class Written(unittest.TestCase):
         self.assertEqual(of(b"[1]\n" * 9)[2].splitlines()[-1], "actscope: FILE: and 4 more bad lines")
         self.assertEqual(of(lines[0].replace(b'"float32"', b'"int3"') + lines[1])[2].splitlines()[0],
                          "actscope: FILE: line 1: a layer without name, kind, dtype or shape")
+        wild = re.sub(rb'"(mean_abs|adjusted_rms|0.5|max|std)":[-0-9.e]+', rb'"\1":1e308', whole)
+        self.assertEqual(of(wild)[1], 0)
+        self.assertEqual(re.findall(r' (?:d|[cxy]+|width|height)="[^"]*(?:nan|inf)[^"]*"', self.of(path)[0]), [], "drawn where nothing can be")
         self.assertEqual(of(whole.replace(b'"mean":', b'"mean":[{"a":null}],"x":'))[1], 0, "what is no number does not exist")
 
     def test_from_python(self):
