@@ -184,6 +184,11 @@ int actscope_cuda_standardise(const struct cuda_layers *layers, void *scratch, u
  * Layers of one launch are computed in the precision of the finest (z_lo not NULL in any: three products for those that
  * have it). layer.pairs->count stays 0: it is min(pairs_wanted, all) and known from `valid`. */
 int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream);
+/* correlation_wgmma.cu: the same on compute capability 9.0, in a build with machine code for sm_90a (elsewhere it does
+ * nothing), for layers whose functionals are among these and that have no feature_gram. The same pairs; sums agree to rounding.
+ * Layers share launches by the length of their samples. */
+#define CUDA_WGMMA_FUNCTIONALS (ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM | ACTSCOPE_PAIRS_SIGNED)
+int actscope_cuda_correlation_wgmma(const struct cuda_layers *layers, struct CUstream_st *stream);
 
 /* ---- spread.cu: pairs->feature_share of the sampled layers; rows 0 and on, the first strip's. A counter a layer. ------- */
 int actscope_cuda_spread(const struct cuda_layers *layers, unsigned *counters, struct CUstream_st *stream);

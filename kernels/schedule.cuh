@@ -57,25 +57,27 @@ struct Tile {
   bool there, diagonal, whole;    // there: holds pairs of the band
   bool turned;                    // rows are of the other strip, or of the later tile row
 };
-__device__ __forceinline__ void set_tile(const Work &w, uint32_t pitch, uint64_t k, Tile &tile) {
-  const uint64_t t = w.tiles[0], q = k / t;
-  uint32_t at[2] = {(uint32_t)(k % t), 0};
-  at[1] = (uint32_t)(w.strips ? q % w.tiles[1] : (at[0] + q) % t);
-  const uint32_t a = w.first[0] / kTile + at[0], b = w.first[1] / kTile + at[1];
+// The tile of row at_0 and its partner q: tile k of the layer where k = q tiles + at_0.
+__device__ __forceinline__ void set_tile(const Work &w, uint32_t pitch, uint32_t at_0, uint32_t q, Tile &tile) {
+  const uint32_t at_1 = w.strips ? q % w.tiles[1] : (at_0 + q) % w.tiles[0];
+  const uint32_t a = w.first[0] / kTile + at_0, b = w.first[1] / kTile + at_1;
   const uint32_t ahead = b >= a ? b - a : b + w.all - a, behind = ahead == 0 ? 0 : w.all - ahead;
   bool turn = false;
   if (w.part && w.sampled) turn = w.strips && q >= w.tiles[1];  // both orders of every two tiles: the band's pairs are ordered
   else if (w.part) turn = ahead > behind || (ahead == behind && a > b);
   tile.there = !(w.part && w.sampled) || (turn ? behind : ahead) <= w.reach;
-  tile.turned = turn, tile.whole = true, tile.diagonal = !w.strips && at[0] == at[1];
+  tile.turned = turn, tile.whole = true, tile.diagonal = !w.strips && at_0 == at_1;
   for (int p = 0; p < 2; ++p) {
     const int side = p ^ (int)turn;
-    const uint64_t row0 = (uint64_t)at[side] * kTile;
+    const uint64_t row0 = (uint64_t)(side ? at_1 : at_0) * kTile;
     const uint32_t left = w.rows[side] - (uint32_t)row0;
     tile.hi[p] = w.hi[side] + row0 * pitch, tile.lo[p] = w.lo[side] ? w.lo[side] + row0 * pitch : nullptr;
     tile.weight[p] = w.weight[side] + row0;
     tile.first[p] = w.first[side] + (uint32_t)row0, tile.rows[p] = left < (uint32_t)kTile ? left : (uint32_t)kTile;
     tile.whole &= tile.rows[p] == (uint32_t)kTile;
   }
+}
+__device__ __forceinline__ void set_tile(const Work &w, uint32_t pitch, uint64_t k, Tile &tile) {
+  set_tile(w, pitch, (uint32_t)(k % w.tiles[0]), (uint32_t)(k / w.tiles[0]), tile);
 }
 }  // namespace

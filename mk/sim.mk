@@ -11,7 +11,7 @@ SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
 SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
              -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
-SIM_ENGINE := simt tests/sim/runtime tests/sim/streams
+SIM_ENGINE := engine/simt engine/hopper tests/sim/runtime tests/sim/streams
 SIM_SEEDS := 0 1 7
 # cuRAND's own Philox, whose header has a path for the host, where the toolkit is installed.
 SIM_CURAND := $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/include/curand_philox4x32_x.h))
@@ -25,7 +25,7 @@ SIM_FLAGS_tsan  := -O1 -g1 -fsanitize=thread
 
 # The engine is not instrumented for TSan: it tells TSan about its fibres itself.
 define sim_build
-$(B)/sim/$(1)/simt.o: tests/sim/simt.cpp mk/sim.mk
+$(B)/sim/$(1)/engine/%.o: tests/sim/%.cpp mk/sim.mk
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$< ($(1)))
 	$$(Q)$$(CXX) $$(SIM_BASE) $(if $(filter tsan,$(1)),-DSIMT_TSAN,$$(SIM_FLAGS_$(1))) -c $$< -o $$@
@@ -74,7 +74,8 @@ $(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 ## test-sim: the kernels' own source on the CPU, in three schedules
 test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain"
+	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" \
+	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11" "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain"
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test

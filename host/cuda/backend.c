@@ -47,7 +47,11 @@ static actscope_status open_state(actscope_plan *p) {
   struct cuda_state *s = actscope_memory_allocate(actscope_cuda_state_bytes(p));
   if (!s) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %llu bytes", (unsigned long long)actscope_cuda_state_bytes(p));
   char *at = (char *)s + up(sizeof *s);
+  int wgmma = 0;
+  actscope_status asked = actscope_cuda_wants_wgmma(p->options.device_index, &wgmma);
+  if (asked) return actscope_memory_free(s), asked;
   p->state = s;
+  s->wgmma = wgmma;
   s->places = (struct place *)at, at += up(p->count * sizeof *s->places);
   s->waves = (struct wave *)at, at += up(p->count * sizeof *s->waves);
   s->groups = (struct group *)at, at += up(p->count * sizeof *s->groups);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cuda/runtime.h"
+#include "error.h"
 #include "plan.h"
 
 enum { DEVICES = 64 };
@@ -56,6 +57,32 @@ const char *actscope_no_gpu_reason(void) {
 }
 
 int actscope_cuda_built(void) { return 1; }
+
+/* Is there machine code for exactly sm_<arch>, "90a"? */
+static int built_for(const char *arch) {
+  const size_t length = strlen(arch);
+  for (const char *at = ACTSCOPE_CUDA_ARCHS; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
+    if (strncmp(at, "PTX ", 4) == 0) at += 4;
+    else if (strncmp(at, arch, length) == 0 && (at[length] == 0 || at[length] == ' ')) return 1;
+  }
+  return 0;
+}
+
+actscope_status actscope_cuda_wants_wgmma(int ordinal, int *wgmma) {
+  const char *name = "ACTSCOPE_CORRELATION_KERNEL", *text = getenv(name);
+  *wgmma = 0;
+  if (!text || !*text || strcmp(text, "auto") == 0 || strcmp(text, "mma") == 0) return ACTSCOPE_OK;
+  if (strcmp(text, "wgmma") != 0) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s=%.40s: auto, mma or wgmma", name, text);
+  if (!built_for("90a"))
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s=wgmma: this build has kernels for sm %s, not for sm_90a", name, ACTSCOPE_CUDA_ARCHS);
+  struct cuda_device d;
+  int error = actscope_cuda_describe(ordinal, &d);
+  if (error) return actscope_cuda_fail(error, "GPU %d", ordinal);
+  if (d.major != 9 || d.minor != 0)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s=wgmma: %s is sm_%d%d, and that kernel for sm_90 alone", name, d.name, d.major, d.minor);
+  *wgmma = 1;
+  return ACTSCOPE_OK;
+}
 
 int actscope_cuda_count(void) {
   pthread_once(&once, look);

@@ -99,6 +99,22 @@ static actscope_status run_profile(const struct job *j, const struct chain *c, s
   return ACTSCOPE_OK;
 }
 
+/* Launches a table, which may be reordered: layers that the kernel of sm_90a does not know go by the other one. */
+static int run_pairs(const struct job *j, const struct chain *c, struct cuda_layers *t) {
+  const int all = t->layers;
+  int error = 0, known = 0;
+  for (int k = 0; j->state->wgmma && k < all; ++k) {
+    if (t->layer[k].feature_gram || (t->layer[k].functionals & ~(uint32_t)CUDA_WGMMA_FUNCTIONALS)) continue;
+    const struct cuda_layer layer = t->layer[k];
+    t->layer[k] = t->layer[known], t->layer[known++] = layer;
+  }
+  t->layers = known;
+  if (known > 0) error = actscope_cuda_correlation_wgmma(t, c->stream);
+  t->layers = all - known;
+  for (int k = 0; known > 0 && k < t->layers; ++k) t->layer[k] = t->layer[known + k];
+  return error ? error : actscope_cuda_correlation(t, c->stream);
+}
+
 /* Pairs of the layers in the table, between the strips that they point at; `chosen` is 0 where only all_pairs ask. */
 static int correlate(const struct job *j, const struct chain *c, const struct cuda_layers *all, int chosen) {
   struct cuda_layers *t = &j->state->some;
@@ -111,7 +127,7 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
     *f = all->layer[k];
     if (f->all_pairs) f->feature_gram = NULL;
   }
-  error = actscope_cuda_correlation(t, c->stream);
+  error = run_pairs(j, c, t);
   t->layers = 0;
   for (int k = 0; k < all->layers; ++k) {
     if (!all->layer[k].all_pairs) continue;
@@ -120,7 +136,7 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
     f->pairs = f->all_pairs, f->pairs_wanted = 0, f->functionals = 0;
     f->feature_sum = NULL, f->feature_max = NULL;
   }
-  return error ? error : actscope_cuda_correlation(t, c->stream);
+  return error ? error : run_pairs(j, c, t);
 }
 /* What the intervals of the sampled layers in the table need, once their first rows are there. */
 static int spread(const struct job *j, const struct chain *c, const struct cuda_layers *all) {

@@ -25,6 +25,7 @@ void actscope_range_end(void);
 #define actscope_cuda_standardise(...) RANGE_STAGE("standardise", actscope_cuda_standardise(__VA_ARGS__))
 #define actscope_cuda_spread(...) RANGE_STAGE("spread", actscope_cuda_spread(__VA_ARGS__))
 #define actscope_cuda_correlation(...) RANGE_STAGE("correlation", actscope_cuda_correlation(__VA_ARGS__))
+#define actscope_cuda_correlation_wgmma(...) RANGE_STAGE("correlation", actscope_cuda_correlation_wgmma(__VA_ARGS__))
 #define actscope_cuda_gram(...) RANGE_STAGE("gram", actscope_cuda_gram(__VA_ARGS__))
 #define actscope_cuda_finish(...) RANGE_STAGE("finish", actscope_cuda_finish(__VA_ARGS__))
 #else

@@ -17,6 +17,9 @@ struct cuda_device {
   uint64_t memory;
 };
 int actscope_cuda_describe(int index, struct cuda_device *device);
+/* Whether the environment asks for the pairs kernel of sm_90a: ACTSCOPE_CORRELATION_KERNEL is wgmma; not so when it is auto,
+ * mma, empty or not there. Anything else is INVALID_ARGUMENT, wgmma where it cannot run UNSUPPORTED. */
+actscope_status actscope_cuda_wants_wgmma(int ordinal, int *wgmma);
 /* Makes a device the thread's current one; *before is what actscope_cuda_leave() goes back to. */
 int actscope_cuda_enter(int index, int *before);
 void actscope_cuda_leave(int before);

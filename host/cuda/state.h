@@ -89,6 +89,7 @@ struct cuda_state {
   struct group *groups;    /* of the last enqueue */
   size_t wave_count, group_count;
   uint64_t kept;                      /* bytes of the workspace before the arena */
+  int wgmma;                          /* pairs are looked at by correlation_wgmma.cu */
   struct cuda_report *reports;        /* pinned: report h of layer i is [h * count + i] */
   uint64_t *newest;                   /* pinned: of each layer, the sequence of its newest report */
   struct cuda_report_header *header;  /* pinned, behind them */

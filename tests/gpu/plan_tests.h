@@ -37,6 +37,7 @@ void test_no_driver(void);
 void test_other_stream(void);
 void test_order_of_pairs(void);
 void test_own_options(void);
+void test_pairs_kernel(void);
 void test_refusals(void);
 void test_reports(void);
 void test_reshape(void);

@@ -228,6 +228,7 @@ int main(int argc, char **argv) {
   } tests[] = {{"no driver", test_no_driver, 1},       {"refusals", test_refusals, 0},
                {"reports", test_reports, 0},           {"statistics", test_statistics, 0},
                {"features", test_features, 0},         {"feature parts", test_feature_parts, 0},
+               {"pairs kernel", test_pairs_kernel, 0},
                {"each feature", test_told, 0},         {"each feature in windows", test_told_windows, 0},
                {"distinct", test_distinct, 0},         {"strips", test_strips, 0},
                {"large plans", test_large_plans, 0},   {"budgets", test_budgets, 0},

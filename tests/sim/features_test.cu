@@ -229,6 +229,23 @@ void run(const std::vector<Case> &cases, int channels = 0, bool gram = true) {
     s->check_columns(), s->check_scores(), s->check_pairs();
     if (gram) s->check_gram();
   }
+  // The kernel of sm_90a adds the same products in the same order here, so each r is the same; its sums are rounded in other
+  // groups of 64.
+  std::vector<pairs> other;
+  for (auto &s : all) other.push_back(s->state[0]), s->state.zero();
+  CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
+  CHECK_LAUNCH(actscope_cuda_correlation_wgmma(&t, 0));
+  for (size_t i = 0; i < all.size(); ++i) {
+    Subject &s = *all[i];
+    s.check_pairs();
+    const pairs got = s.state[0], want = other[i];
+    CHECK(got.max_bits == want.max_bits && got.count == 0);
+    if (s.what.functionals)  // else either may count, for another layer's sake
+      CHECK(memcmp(got.above, want.above, sizeof got.above) == 0 && memcmp(got.histogram, want.histogram, sizeof got.histogram) == 0);
+    CHECK_NEAR(pairs_value(&got.abs), pairs_value(&want.abs), 0x1p-30, 2e-6);
+    CHECK_NEAR(pairs_value(&got.square), pairs_value(&want.square), 0x1p-30, 2e-6);
+    if (s.what.functionals & ACTSCOPE_PAIRS_SIGNED) CHECK_NEAR(pairs_value_signed(&got.plain), pairs_value_signed(&want.plain), 0x1p-30 + 2e-6 * pairs_value(&want.abs), 0);
+  }
 }
 const uint32_t kBoth = ACTSCOPE_PAIRS_ALL;
 }  // namespace
@@ -297,7 +314,7 @@ TEST(features_many_samples) {  // several slices of samples, accumulators added 
 
 // Rows in strips of whole tiles, every strip with itself and with each other one, in the order of pairs that asks most of
 // it; a short last strip. The integers are those of one launch, and the Gram matrix is right.
-TEST(features_strips) {
+static void strips(int (*correlation)(const cuda_layers *, CUstream_st *)) {
   const struct { data_kind kind; uint64_t samples, features, pairs; bool three; bool shared; } cases[] = {
       {DATA_HUBS, 21, 600, 0, true, false},        {DATA_HUBS, 21, 600, 3000, true, false},
       {DATA_HUBS, 21, 650, 90000, false, false},   {DATA_CONSTANT_COLUMNS, 33, 700, 0, false, false},
@@ -337,7 +354,7 @@ TEST(features_strips) {
       two.layer[two.layers++] = *s.layer;
     }
     CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
-    CHECK_LAUNCH(actscope_cuda_correlation(&two, 0));
+    CHECK_LAUNCH(correlation(&two, 0));
     const auto high = s.hi->get(), low = s.lo->get();
     const auto weight = s.weight->get();
     const pairs whole = s.state[0];
@@ -369,7 +386,7 @@ TEST(features_strips) {
         } else {
           s.layer->other_hi = nullptr;
         }
-        CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+        CHECK_LAUNCH(correlation(&t, 0));
       }
     SHAPE("%s, strips", s.name().c_str());
     const uint64_t valid = s.counts[0].valid;
@@ -384,4 +401,22 @@ TEST(features_strips) {
     s.layer->rows = d, s.layer->first_row = 0;
     s.check_columns(), s.check_pairs(), s.check_gram();
   }
+}
+TEST(features_strips) { strips(actscope_cuda_correlation); }
+TEST(features_strips_wgmma) { strips(actscope_cuda_correlation_wgmma); }
+
+TEST(features_wgmma) {  // what the kernel of sm_90a divides by: 64 samples a box, panels that stay or pass, promotion, two rows a job
+  const uint64_t samples[] = {1, 2, 3, 64, 128, 129, 200, 256, 257, 512, 513, 1024, 1500};
+  for (bool three : {false, true}) {
+    std::vector<Case> cases;
+    for (uint64_t n : samples) {
+      if (test_small && n != 64 && n != 129 && n != 257) continue;
+      const uint64_t d = test_small ? 131 : n > 600 ? 133 : 260 + n % 5;
+      const uint32_t functionals = n % 2 ? kBoth : n % 4 ? 0u : uint32_t(ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM);
+      cases.push_back({n % 3 ? DATA_HUBS : DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, n, d, LAYOUT_ROWS, n == 129 ? 5 * d + 3 : 0, three, functionals});
+    }
+    run(cases, 0, false);
+  }
+  if (test_small) return;  // several panels a block, blocks that begin in the middle of one; an odd number of rows of tiles
+  run({{DATA_NORMAL, ACTSCOPE_FLOAT32, 128, 1150, LAYOUT_ROWS, 0, false, 0}, {DATA_NORMAL, ACTSCOPE_FLOAT32, 50, 1030, LAYOUT_ROWS, 0, true, kBoth}}, 0, false);
 }

@@ -108,7 +108,7 @@ IF_TSAN(static char atomic_tag[1024];)  // one for each hashed address
 struct Worker : Block {
   Lane main{}, lanes[kMaxThreads];
   unsigned threads = 0, exited = 0, at_barrier = 0, barriers = 0;
-  unsigned ready_warps = 0, ready[32], arrived[32], gone[32];
+  unsigned ready_warps = 0, ready[32], arrived[32], gone[32], asleep[32];
   int any[2];  // of block_or, by barrier parity
   bool failed = false;
   void (*body)(void *) = nullptr;
@@ -137,6 +137,7 @@ struct Worker : Block {
       lanes[i].stack_size = kStack;
     }
     main.warp = 31;
+    asynchronous = asynchronous_new();
   }
   void bind() {  // to the calling operating system thread
     pthread_attr_t a;
@@ -161,6 +162,8 @@ struct Worker : Block {
     return unsigned(__builtin_ctz(high ? high : set));
   }
   void next() {  // the current lane blocked, ended or offers to yield
+    while (!ready_warps && asynchronous_step(this)) {
+    }
     if (!ready_warps) return go(&main);
     bool stay = ready_warps >> self->warp & 1;  // warp by warp, as long as this warp can go on
     unsigned w, l;
@@ -260,6 +263,8 @@ struct Worker : Block {
     if (posix_memalign(&memory, 128, bytes ? bytes : 1)) abort();
     std::unique_ptr<void, void (*)(void *)> freed(memory, free);
     dynamic = static_cast<unsigned char *>(memset(memory, options.poison, bytes));
+    dynamic_bytes = bytes;
+    asynchronous_begin(this);
 #if !defined(__SANITIZE_ADDRESS__)
     dl_iterate_phdr(&poison_tls, const_cast<void *>(kernel));  // also clears `self`, which is set below
 #endif
@@ -278,12 +283,13 @@ struct Worker : Block {
           copies[i].clear(), group[i] = 0;
           if (!l.sp) reset_fiber(&l);
         }
-    for (unsigned w = 0; w < 32; ++w) arrived[w] = gone[w] = ready[w] = 0;
+    for (unsigned w = 0; w < 32; ++w) arrived[w] = gone[w] = ready[w] = asleep[w] = 0;
     for (i = 0; i < threads; ++i) make_ready(i >> 5, 1u << (i & 31));
     IF_TSAN(__tsan_release(&start_tag);)
     self = &main;
     next();
     if (!failed && exited != threads) report_deadlock();
+    if (const char *wrong = failed ? nullptr : asynchronous_left(this)) record(wrong);
     if (failed)
       for (i = 0; i < threads; ++i) {  // abandoned: its fibres start afresh next time
         IF_TSAN(__tsan_switch_to_fiber(lanes[i].fiber, __tsan_switch_to_fiber_no_sync); __tsan_release(&exit_tag);
@@ -305,7 +311,9 @@ struct Worker : Block {
       Lane &l = lanes[i];
       std::string place = "exited";
       if (!(gone[l.warp] >> l.lane & 1))
-        place = std::string(arrived[l.warp] >> l.lane & 1 ? "in a warp collective at " : "at __syncthreads ") +
+        place = std::string(arrived[l.warp] >> l.lane & 1  ? "in a warp collective at "
+                            : asleep[l.warp] >> l.lane & 1 ? "waiting for a barrier in shared memory at "
+                                                           : "at __syncthreads ") +
                 l.site.file + ":" + std::to_string(l.site.line);
       ++where.emplace(place, std::make_pair(0u, i)).first->second.first;
     }
@@ -384,6 +392,18 @@ void warp_op(unsigned mask, WarpFn fn, void *arg, Site s) {
   w->complete(wi, mask);
   w->next();
   IF_TSAN(if (!fn) __tsan_acquire(&w->out_tag[self->thread]);)
+}
+
+void sleep(Site s) {
+  auto *w = worker();
+  self->site = s;
+  w->asleep[self->warp] |= 1u << self->lane;
+  w->unready(self);
+  w->next();
+}
+void wake() {
+  auto *w = worker();
+  for (unsigned i = 0; i * 32 < w->threads; ++i) w->make_ready(i, w->asleep[i]), w->asleep[i] = 0;
 }
 
 void cp_async(void *to, const void *from, size_t n) {

@@ -1,7 +1,7 @@
 // simt.h - stands in for the CUDA toolkit, so that g++ compiles the kernels' own source and the CPU runs it: one fibre a
 // CUDA thread. Force-included:  g++ -std=c++17 -fno-strict-aliasing -include simt.h -x c++ kernels/profile.cu
 //
-// Contents   types of the CUDA runtime · the engine's interface · thread indices · barriers and fences · warp
+// Contents   types of the CUDA runtime · the engine's interface · instructions of sm_90a · thread indices · barriers and fences · warp
 //            collectives · atomics · intrinsics
 // Shown      barriers, shuffles, atomics, tails, indices, divergence, data races (TSan), out-of-range accesses (ASan)
 // Not shown  the GPU's memory model, PTX, registers, speed
@@ -49,6 +49,7 @@ struct dim3 {
 };
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
+#include "toolkit/cuda.h"
 #include "toolkit/cuda_runtime_api.h"
 
 struct cudaLaunchConfig_t {
@@ -99,10 +100,13 @@ cudaError_t drain();                                         // all there is
 void callers_stream(cudaStream_t stream);                    // no side stream
 void allow_dynamic(const void *kernel, int bytes);
 
+struct Asynchronous;  // of a block: copies and products under way (hopper.cpp)
 struct Block {
   dim3 size, grid;
   uint3 index;
   unsigned char *dynamic = nullptr;
+  size_t dynamic_bytes = 0;
+  Asynchronous *asynchronous = nullptr;
 };
 struct Site {
   const char *file;
@@ -138,6 +142,25 @@ void cp_async_commit();
 void cp_async_wait(unsigned pending);
 [[noreturn]] void fail(Site site, const char *format, ...);  // ends the launch with cudaErrorLaunchFailure
 cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t dynamic, void (*body)(void *), void *arg);
+void sleep(Site site);  // until wake(), which lets all sleepers of the block look again
+void wake();
+
+// ---- Instructions of sm_90a (hopper.cpp), as PTX ISA describes them. Copies and products end as late as they may in schedule
+// 0, at once in schedule 1, at random in others. Shared memory is addressed as on a GPU, by 18 bits.
+uint32_t shared_address(const void *p);
+void barrier_init(uint32_t barrier, uint32_t count, Site site);
+void barrier_arrive(uint32_t barrier, uint32_t bytes, Site site);  // and expects so many bytes more in this phase
+void barrier_wait(uint32_t barrier, uint32_t parity, Site site);   // until the phase of this parity is over
+void copy_box(uint32_t to, const CUtensorMap *map, int32_t x, int32_t y, uint32_t barrier, Site site);
+void product_fence(Site site);
+void product_64x128x16(float (&d)[64], uint64_t a, uint64_t b, bool accumulate, Site site);  // whole warps, as all below
+void product_commit(Site site);
+void product_wait(unsigned pending, Site site);
+// The engine's side: a block begins; nothing else can run, so what is under way gets on, or is not there; a block ended.
+Asynchronous *asynchronous_new();
+void asynchronous_begin(Block *block);
+bool asynchronous_step(Block *block);
+const char *asynchronous_left(Block *block);  // what is wrong with the end, or NULL
 
 template <class... P, class... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, cudaStream_t stream, A &&...a) {
