@@ -61,7 +61,7 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
   RANGE(o->device_index >= 0, "device_index is negative");
   RANGE(o->threads >= 0 && o->threads <= 4096, "threads is outside 0 .. 4096");
   RANGE((o->statistics & ~(uint32_t)(ACTSCOPE_ALL | ACTSCOPE_CKA)) == 0 && o->statistics != 0, "statistics is empty or has unknown bits");
-  RANGE((o->pair_functionals & ~(uint32_t)ACTSCOPE_PAIRS_ALL) == 0, "pair_functionals has unknown bits");
+  RANGE((o->pair_functionals & ~(uint32_t)(ACTSCOPE_PAIRS_ALL | ACTSCOPE_PAIRS_SPLIT_HALF | ACTSCOPE_PAIRS_SHIFT)) == 0, "pair_functionals has unknown bits");
   RANGE(o->correlation >= ACTSCOPE_CORRELATION_AUTO && o->correlation <= ACTSCOPE_CORRELATION_GRAM,
         "correlation is not a method");
   RANGE(o->precision == ACTSCOPE_PRECISION_FP32 || o->precision == ACTSCOPE_PRECISION_FP16,

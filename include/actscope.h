@@ -136,7 +136,10 @@ enum {
   ACTSCOPE_PAIRS_DEFAULT = 3,
   ACTSCOPE_PAIRS_SIGNED = 4,    /* the mean of r itself */
   ACTSCOPE_PAIRS_FEATURES = 8,  /* of each feature: keeps what actscope_plan_feature_correlations() tells, 24 bytes a feature */
-  ACTSCOPE_PAIRS_ALL = 15
+  ACTSCOPE_PAIRS_ALL = 15,
+  /* beside them, on the CPU alone and at a cost of their own */
+  ACTSCOPE_PAIRS_SPLIT_HALF = 16, /* the halves of the samples against each other */
+  ACTSCOPE_PAIRS_SHIFT = 32       /* a noise floor of rotated samples */
 };
 
 typedef enum actscope_correlation_method {
@@ -262,6 +265,12 @@ typedef struct actscope_correlation {
   double noise_floor;      /* E|r| of independent normal features: G((N-1)/2) / (sqrt(pi) G(N/2)) */
   double adjusted_rms;     /* sqrt(max(0, (mean_square - 1/(N-1)) (N-1)/(N-2))): 0 for independent features */
   double mean;             /* mean r, sign and all, -1/(valid_features-1) .. 1 when EXACT; NaN when not asked for and for GRAM */
+  /* With ACTSCOPE_PAIRS_SPLIT_HALF, whatever the method: r1 and r2 of the first and the second half of axis 0, over all pairs
+   * of features that are valid in both; NaN for fewer than 6 samples, 3 in a half, and where min(N, D) > 4096. */
+  double split_half;       /* sum r1 r2 / sqrt(sum r1^2 sum r2^2), Tucker's congruence: 0 for noise, 1 for one pattern */
+  double split_half_rms;   /* sqrt(max(0, mean r1 r2)): as adjusted_rms, without the assumption of a noise of 1/(N-1) */
+  double noise_floor_shift; /* with ACTSCOPE_PAIRS_SHIFT: mean |r| where each feature's samples are rotated by an offset of
+                               its own, over up to 1024 features (docs/correlation.md); NaN below 3 samples */
 } actscope_correlation;
 
 /* Of the correlation matrix of the valid features, with eigenvalues l: p = l / sum l. On a GPU both are NaN where only they

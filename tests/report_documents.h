@@ -100,6 +100,7 @@ static void sample_layer(report_layer *layer, size_t k, size_t count) {
   double strength = 0.02 + 0.6 * depth * noise, scale = 0.09 + strength, total = 0;
   c->adjusted_rms = strength;
   c->mean_square = 1.0 / 127 + strength * strength, c->mean_abs = fmax(0.0709, 0.8 * sqrt(c->mean_square));
+  c->split_half = strength, c->split_half_rms = 0.9 * strength, c->noise_floor_shift = 0.0712;
   double margin = c->method == ACTSCOPE_CORRELATION_SAMPLED ? 0.004 : 0;
   c->mean_abs_ci95[0] = c->mean_abs - margin, c->mean_abs_ci95[1] = c->mean_abs + margin;
   c->max_abs = fmin(1, 0.4 + strength);
@@ -161,6 +162,9 @@ static void sample_nothing(report_layer *layer) {
                      &r->correlation.max_abs,
                      &r->correlation.noise_floor,
                      &r->correlation.adjusted_rms,
+                     &r->correlation.split_half,
+                     &r->correlation.split_half_rms,
+                     &r->correlation.noise_floor_shift,
                      &r->correlation.mean,
                      &r->rank.participation_ratio,
                      &r->rank.effective_rank,

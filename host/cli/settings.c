@@ -14,6 +14,8 @@ const char settings_help[] =
       "  --top-pairs K         list the K pairs of features with the largest |r|, exactly, to 65536 (on the CPU)\n"
       "  --pairs-above R       of those, only pairs with |r| above R; how many there are is counted\n"
       "  --top-features K      list the K features with the largest mean |r| to the others\n"
+      "  --split-half          do the correlations of the first half of the samples show in the second? (on the CPU)\n"
+      "  --null NULL           formula or shift: the noise floor of rotated samples too, for heavy tails (formula; on the CPU)\n"
       "  --seed S              every random choice derives from it (0)\n"
       "  --distinct METHOD     auto, exact or sketch (auto)\n"
       "  --sketch-bits P       4 to 18: 2^P words of 4 bytes (12)\n"
@@ -32,7 +34,7 @@ const char settings_help[] =
 int settings_parse(const char *command, int argc, char **argv, void (*help)(void), struct settings *s) {
   static const char *const methods[] = {"auto", "exact", "sampled", "gram"}, *const distincts[] = {"auto", "exact", "sketch"},
                            *const precisions[] = {"fp32", "fp16"}, *const levels[] = {"error", "warning", "info", "debug"},
-                           *const analysers[] = {"neuroexapt"};
+                           *const analysers[] = {"neuroexapt"}, *const nulls[] = {"formula", "shift"};
   struct arguments a = {argc, argv, 1, NULL, NULL};
   actscope_options *o = &s->options;
   int only_files = 0, level = -1;
@@ -113,6 +115,12 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
       o->pair_functionals |= ACTSCOPE_PAIRS_FEATURES;
     } else if (arguments_take(&a, "--signed", NULL)) {
       o->pair_functionals |= ACTSCOPE_PAIRS_SIGNED;
+    } else if (arguments_take(&a, "--split-half", NULL)) {
+      o->pair_functionals |= ACTSCOPE_PAIRS_SPLIT_HALF;
+    } else if (arguments_take(&a, "--null", NULL)) {
+      VALUE();
+      if (parse_choice(a.option, value, nulls, 2, &choice)) return EXIT_USAGE;
+      o->pair_functionals = (o->pair_functionals & ~(uint32_t)ACTSCOPE_PAIRS_SHIFT) | (choice ? ACTSCOPE_PAIRS_SHIFT : 0u);
     } else if (arguments_take(&a, "--layers", NULL)) {
       VALUE();
       s->globs[s->glob_count++] = value;

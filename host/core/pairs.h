@@ -146,7 +146,7 @@ ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_co
   out->mean_abs = out->mean_abs_ci95[0] = out->mean_abs_ci95[1] = out->mean_square = out->max_abs = none;
   for (int t = 0; t < ACTSCOPE_THRESHOLD_COUNT; ++t) out->above[t] = none;
   out->noise_floor = pairs_noise_floor(samples);
-  out->adjusted_rms = out->mean = none;
+  out->adjusted_rms = out->mean = out->split_half = out->split_half_rms = out->noise_floor_shift = none;
 }
 
 /* EXACT and SAMPLED. The interval of a sample is 1.96 times the root of spread.h's variance; steps are independent of each

@@ -23,7 +23,7 @@
 enum { RANK_SIDE_MAX = 4096 };
 
 struct stages {
-  int profile, columns, pairs, gram, gram_required, similarity, cka;
+  int profile, columns, pairs, gram, gram_required, similarity, cka, halves, shift;
   struct cpu_profile_request profile_request;
   struct cpu_pairs_request pairs_request;
 };
@@ -41,6 +41,8 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.gram_required = (want & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM;
   s.gram = s.gram_required || (want & ACTSCOPE_RANK);
   s.cka = actscope_plan_wants_cka(l);
+  s.halves = (want & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF);
+  s.shift = (want & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SHIFT);
   s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram || s.cka;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0};
@@ -62,6 +64,7 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
   if (l->elements == 0) return need;
   if (s.profile) widen(&need, actscope_cpu_profile_need(&s.profile_request, l->dtype, l->elements), 1, 0);
   if (s.similarity) widen(&need, actscope_cpu_similarity_need(l->dtype, l->samples, l->features, threads), 1, 0);
+  if (s.halves) widen(&need, actscope_cpu_halves_need(l->dtype, l->samples, l->features, threads), 1, 0);
   if (!s.columns) return need;
   uint64_t base = columns_bytes(l);
   widen(&need, actscope_cpu_columns_need(l->dtype, l->samples, l->features, threads), 1, base);
@@ -71,6 +74,7 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
     struct cpu_need gram = actscope_cpu_gram_need(l->dtype, l->samples, l->features, threads);
     if (s.gram_required || side <= RANK_SIDE_MAX) widen(&need, gram, s.gram_required, base);
   }
+  if (s.shift) widen(&need, actscope_cpu_shift_need(l->dtype, l->samples, l->features, threads), 1, base);
   if (s.cka) widen(&need, actscope_cpu_cka_need(l->dtype, l->samples, l->features, threads), 0, base);
   if (need.best < need.least) need.best = need.least;
   return need;
@@ -214,6 +218,12 @@ static actscope_status run_features(struct plan_layer *l, const struct stages *s
     r->correlation.adjusted_rms = pairs_adjusted_rms(r->correlation.mean_square, l->samples);
     actscope_plan_note_samples(l, valid);
   }
+  if (s->shift) {
+    double floor;
+    status = actscope_cpu_shift(v, columns, o->seed, at->threads, at->scratch + base, rest, &floor);
+    if (status) return status;
+    r->correlation.noise_floor_shift = w ? window_mean(&w->shift_sum, &w->shift_steps, floor) : floor;
+  }
   if (l->cka) {
     int there;
     status = actscope_cpu_cka(v, columns, at->threads, at->scratch + base, rest, at->cka, &there);
@@ -259,7 +269,14 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
     if (status) return status;
     if (at->window) window_similarity(at->window, &r->similarity);
   }
-  return s.columns ? run_features(l, &s, &v, at) : ACTSCOPE_OK;
+  actscope_status status = s.columns ? run_features(l, &s, &v, at) : ACTSCOPE_OK;
+  if (status || !s.halves) return status;
+  actscope_correlation *c = &r->correlation;
+  status = actscope_cpu_halves(tensor, l->options.channels, at->threads, at->scratch, at->bytes, &c->split_half, &c->split_half_rms);
+  if (status || !at->window) return status;
+  c->split_half = window_mean(&at->window->half_sum, &at->window->half_steps, c->split_half);
+  c->split_half_rms = window_mean(&at->window->half_rms_sum, &at->window->half_rms_steps, c->split_half_rms);
+  return ACTSCOPE_OK;
 }
 
 /* ---- What the plan calls ---------------------------------------------------------------------------------------------- */

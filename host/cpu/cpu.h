@@ -77,6 +77,16 @@ actscope_status actscope_cpu_cka(const struct view *v, const struct column *colu
                                  uint64_t bytes, float *kept, int *there);
 double actscope_cpu_cka_pair(const float *a, const float *b, uint64_t samples);
 
+/* ---- halves.c: correlations of the halves of the samples, against each other (core/halves.h) -------------------------- */
+struct cpu_need actscope_cpu_halves_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+actscope_status actscope_cpu_halves(const actscope_tensor *t, int channels, int threads, void *scratch, uint64_t bytes,
+                                    double *congruence, double *rms);
+
+/* ---- shift.c: mean |r| of rotated samples (core/shift.h) --------------------------------------------------------------- */
+struct cpu_need actscope_cpu_shift_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
+actscope_status actscope_cpu_shift(const struct view *v, const struct column *columns, uint64_t seed, int threads, void *scratch,
+                                   uint64_t bytes, double *floor);
+
 /* ---- similarity.c: cosines between samples --------------------------------------------------------------------------- */
 struct cpu_need actscope_cpu_similarity_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
 actscope_status actscope_cpu_similarity(const struct view *v, int threads, void *scratch, uint64_t bytes,

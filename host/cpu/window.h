@@ -15,8 +15,8 @@ struct cpu_window {
   struct pairs pairs;       /* sums over the steps */
   uint64_t pairs_total;
   double square_mean;       /* sums over the steps, for their mean */
-  double participation_sum, effective_sum, cosine_sum;
-  uint64_t square_steps, participation_steps, effective_steps, cosine_steps; /* steps that had one */
+  double participation_sum, effective_sum, cosine_sum, half_sum, half_rms_sum, shift_sum;
+  uint64_t square_steps, participation_steps, effective_steps, cosine_steps, half_steps, half_rms_steps, shift_steps; /* steps that had one */
   uint64_t zero_samples, nonfinite_samples; /* of similarity */
   uint64_t samples;         /* in columns so far */
   uint64_t *counts;         /* dtype_bins(); NULL: not kept */

@@ -244,6 +244,8 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 actscope_status actscope_cuda_layer_need(const actscope_options *o, struct plan_layer *l) {
   if (actscope_plan_wants_cka(l))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: CKA is for plans on the CPU", l->name);
+  if ((o->statistics & ACTSCOPE_CORRELATION) && (o->pair_functionals & (ACTSCOPE_PAIRS_SPLIT_HALF | ACTSCOPE_PAIRS_SHIFT)))
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: split halves and shifted samples are for plans on the CPU", l->name);
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
   const uint64_t profile = scratch_of(o, l->dtype, &error);

@@ -187,6 +187,8 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
   add(b, item, "large_tensor", count(options->large_tensor));
   add(b, item, "top_pairs", count((uint64_t)options->top_pairs));
   add(b, item, "pairs_above", real(options->pairs_above));
+  add(b, item, "split_half", cJSON_CreateBool((options->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF) != 0));
+  add(b, item, "null", text(options->pair_functionals & ACTSCOPE_PAIRS_SHIFT ? "shift" : "formula"));
   add(b, item, "signed", cJSON_CreateBool((options->pair_functionals & ACTSCOPE_PAIRS_SIGNED) != 0));
   return item;
 }

@@ -28,7 +28,8 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
 
     Options have the names and values of the command line: device, memory ("64MiB" or bytes), statistics ("profile,rank" or
     a list), correlation, pairs, seed, precision, distinct, sketch_bits, threads, channels (bool), layers (a pattern or
-    several), large_tensor, signed (bool), top_pairs, pairs_above, top_features; `log` is called with a level and a line. `compat` is for files alone.
+    several), large_tensor, signed (bool), split_half (bool), null ("shift"), top_pairs, pairs_above, top_features; `log` is
+    called with a level and a line. `compat` is for files alone.
 
     Layers of arrays have no file: their `source` is None, and all of them are one network. An array named "X.gradient" or
     "X.weight" belongs to the layer X. Names that are not given are "layer 0", "layer 1", ...

@@ -15,9 +15,10 @@ STATISTICS = {member.name: header.constants["ACTSCOPE_" + member.name.upper()]
 PARTS = {name: header.constants["ACTSCOPE_" + name.upper()] for name in ("moments", "entropy", "quantiles")}
 # What is no section of a layer: the network's.
 NETWORK = {"cka": header.constants["ACTSCOPE_CKA"]}
+NULLS = ("formula", "shift")
 METHODS = {"correlation": "actscope_correlation_method", "distinct": "actscope_distinct_method"}
 # What the structure takes as a number under the name it has on the command line.
-_OWN = ("device", "memory", "statistics", "precision", "signed", "top_features", "log", "log_level", *METHODS)
+_OWN = ("device", "memory", "statistics", "precision", "signed", "split_half", "null", "top_features", "log", "log_level", *METHODS)
 _NUMBERS = tuple(member.name for member in header.members["actscope_options"]
                  if member.type in ("int32_t", "uint32_t", "uint64_t", "double") and not member.pointers and member.name not in
                  ("size", "device_index", "memory_budget", "statistics", "pair_functionals"))
@@ -96,6 +97,10 @@ def build(given: Dict[str, Any]) -> Any:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InvalidArgumentError(f"top_features wants a whole number from 1 on, not {value!r}")
             o.pair_functionals |= header.constants["ACTSCOPE_PAIRS_FEATURES"]
+        elif name == "split_half":
+            o.pair_functionals |= header.constants["ACTSCOPE_PAIRS_SPLIT_HALF"] if value else 0
+        elif name == "null":
+            o.pair_functionals |= header.constants["ACTSCOPE_PAIRS_SHIFT"] if _choice(value, NULLS, name) else 0
         elif name == "log_level":
             o.log_level = _choice(value, enum_names("actscope_log_level"), name)
         elif name == "log":
@@ -145,6 +150,8 @@ def described(o: Any) -> Dict[str, Any]:
         "large_tensor": o.large_tensor,
         "top_pairs": o.top_pairs,
         "pairs_above": o.pairs_above,
+        "split_half": bool(o.pair_functionals & header.constants["ACTSCOPE_PAIRS_SPLIT_HALF"]),
+        "null": NULLS[bool(o.pair_functionals & header.constants["ACTSCOPE_PAIRS_SHIFT"])],
         "signed": bool(o.pair_functionals & header.constants["ACTSCOPE_PAIRS_SIGNED"]),
     }
 

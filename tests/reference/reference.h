@@ -82,6 +82,11 @@ double ref_noise_floor(uint64_t samples);
 void ref_rank(const struct ref_matrix *m, actscope_rank *out);
 /* The mean cosine over all pairs of samples, one pair after the other, and which samples have no direction. */
 void ref_similarity(const struct ref_matrix *m, actscope_similarity *out);
+/* Of the correlations in the first `first` samples and in the others (nulls.c): Tucker's congruence, and the root of their
+ * products' mean. NaN where they do not exist. */
+void ref_split_half(const struct ref_matrix *m, uint64_t first, double *congruence, double *rms);
+/* The mean |r| of rotated samples, by the choices that host/core/shift.h describes. */
+double ref_shift(const struct ref_matrix *m, uint64_t seed);
 /* Debiased linear CKA of two layers (cka.c); NaN where it does not exist. */
 double ref_cka(const struct ref_matrix *a, const struct ref_matrix *b);
 /* Eigenvalues of a symmetric n x n matrix (destroyed) by cyclic Jacobi rotations, unordered. */

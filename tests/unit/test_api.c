@@ -188,7 +188,7 @@ Test(api, options_outside_their_range_are_refused) {
   BAD_OPTION(threads, 1 << 20);
   BAD_OPTION(statistics, 0);
   BAD_OPTION(statistics, 512);
-  BAD_OPTION(pair_functionals, ACTSCOPE_PAIRS_ALL + 1);
+  BAD_OPTION(pair_functionals, ACTSCOPE_PAIRS_SHIFT << 1);
   BAD_OPTION(top_pairs, -1);
   BAD_OPTION(top_pairs, 65537);
   BAD_OPTION(pairs_above, 0.5);

@@ -62,7 +62,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_str_eq(keys(at(root, "memory")), "budget_bytes workspace_bytes held_peak_bytes resident_bytes resident_peak_bytes device_held_peak_bytes");
   cr_expect_str_eq(
       keys(at(root, "options")),
-      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor top_pairs pairs_above signed");
+      "device memory statistics correlation pairs seed precision distinct sketch_bits channels large_tensor top_pairs pairs_above split_half null signed");
   cr_expect_str_eq(keys(at(root, "network")), "bottlenecks large_tensors");
   const cJSON *layer = layer_at(root, 0);
   cr_expect_str_eq(
@@ -78,7 +78,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_str_eq(keys(at(layer, "health")), "constant nonfinite dead active_fraction");
   cr_expect_str_eq(keys(at(layer, "correlation")),
                    "method pairs pairs_total valid_features mean_abs mean_abs_ci95 mean_square max_abs above histogram "
-                   "noise_floor adjusted_rms mean");
+                   "noise_floor adjusted_rms mean split_half split_half_rms noise_floor_shift");
   cr_expect_str_eq(keys(at(at(layer, "correlation"), "above")), "0.5 0.7 0.9 0.95 0.99");
   cr_expect_eq(cJSON_GetArraySize(at(at(layer, "correlation"), "histogram")), 64);
   cr_expect_eq(cJSON_GetArraySize(at(at(layer, "correlation"), "mean_abs_ci95")), 2);
