@@ -140,9 +140,6 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
   if (o->top_pairs > 0 && (o->statistics & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM)
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: top_pairs: GRAM correlations look at no single pair", index, name);
-  if (actscope_plan_wants_top(l) && !backend->top)
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: top_pairs: the pairs with the largest |r| are found on the CPU alone",
-                         index, name);
   if (actscope_plan_wants_cka(l) && l->samples > CKA_SAMPLES_MOST)
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: CKA of %llu samples: there may be %d at most", index, name,
                          (unsigned long long)l->samples, CKA_SAMPLES_MOST);

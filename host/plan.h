@@ -124,7 +124,7 @@ struct plan_backend {
   actscope_status (*cka)(actscope_plan *plan, double *matrix);
   /* As actscope_plan_feature_correlations(), of a layer that has them and whose work is done. */
   actscope_status (*correlations)(actscope_plan *plan, const struct plan_layer *layer, float *mean_abs, float *max_abs);
-  /* As actscope_plan_top_pairs() in the same way; NULL: layers that want them are refused. */
+  /* As actscope_plan_top_pairs() in the same way. */
   actscope_status (*top)(actscope_plan *plan, const struct plan_layer *layer, actscope_pair *pairs, size_t capacity, size_t *count,
                          uint64_t *above);
   /* NULL where a plan's own alarm and history serve. */

@@ -196,7 +196,8 @@ typedef struct actscope_options {
   int32_t graph;              /* 0. Non-zero: a CUDA plan records an enqueue of all layers once and launches it as one graph
                                  from then on, updating it where tensors have moved; the CPU pays no attention */
   int32_t top_pairs;          /* 0. K, up to 65,536: keeps the K pairs of features with the largest |r|, exactly, for
-                                 actscope_plan_top_pairs(); 16 bytes each. Not with GRAM, and on the CPU alone (UNSUPPORTED) */
+                                 actscope_plan_top_pairs(). Not with GRAM (UNSUPPORTED). A GPU makes the products twice, and
+                                 never takes such a layer in strips */
   double pairs_above;         /* 0. Else, up to 1: of those, only pairs with |r| above it; all there are are counted */
   double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
                                  before it samples */
@@ -442,7 +443,10 @@ typedef struct actscope_pair {
  * Fills the first `capacity` entries of pairs; *count is how many there are, options.top_pairs at most, and *above how many
  * pairs have |r| above options.pairs_above, kept or not (0 where that is 0): when it is more than top_pairs, the report has
  * ACTSCOPE_WARN_TOP_PAIRS. Both may be NULL, pairs where capacity is 0.
- * Errors: INVALID_ARGUMENT (options.top_pairs was 0), NOT_READY (no report yet, or none in this workspace). */
+ * A GPU looks at 131,072 candidates of a layer at most: where more pairs may be among the largest, because many are alike or
+ * top_pairs is more than half of the valid features, the call is refused (UNSUPPORTED), and the CPU is the way.
+ * Errors: INVALID_ARGUMENT (options.top_pairs was 0), NOT_READY (no report yet, none in this workspace, or one is being made),
+ * UNSUPPORTED, OUT_OF_MEMORY, DEVICE_ERROR. */
 ACTSCOPE_API actscope_status actscope_plan_top_pairs(actscope_plan *plan, size_t layer, actscope_pair *pairs, size_t capacity,
                                                      size_t *count, uint64_t *above);
 

@@ -16,6 +16,7 @@
 // Epilogue   an output costs 2 weights, |r|, r^2, maximum (5 lane-instructions); the thresholds only where a thread's maximum
 //            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads;
 //            the sum of r itself 1 more, in kernels of their own.
+// Largest    those kernels also leave the pairs that may be among the largest (top.cu).
 // Features   those kernels also add up |r| of each row and each column of a tile, and take the largest, where a layer asks:
 //            a thread's part in registers, lanes of the same row or column by a butterfly, warps through the ring once it
 //            is free; then one atomic addition and one atomic maximum a row and a column. A warp's part is rounded once,
@@ -286,10 +287,29 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
             const uint32_t n = warp_sum(above[kCounts ? h : 0]);
             if (lane == 0 && n) atomicAdd((unsigned long long *)&layer.pairs->above[h], (unsigned long long)n);
           }
-        if (kMore && layer.feature_sum && single) {
+        if (kMore && (layer.feature_sum || layer.top_emits) && single) {
           const float *outputs = reinterpret_cast<const float *>(shared);  // a thread's own
 #pragma unroll
           for (int o = 0; o < 16 * kCols; ++o) acc[o / (4 * kCols)][o / 4 % kCols][o % 4] = outputs[o * kThreads + tid];
+        }
+        if (kMore && layer.top_emits) {
+          struct cuda_top *top = layer.top;
+          const float low = top->low, near_low = top->near_low, near_high = top->near_high;
+          if (high >= fminf(low, near_low)) {
+            uint32_t above = 0;
+#pragma unroll
+            for (int o = 0; o < 16 * kCols; ++o) {
+              const float r = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
+              above += r > near_high;
+              if (r < low && !(r >= near_low && r <= near_high)) continue;
+              const uint32_t row = row_0 + (uint32_t)(o / (4 * kCols) * 16 + o / 2 % 2 * 8);
+              const uint32_t col = col_0 + (uint32_t)(o / 4 % kCols * 8 + o % 2);
+              if (single && !is_pair(layer, w, tile, row, col, false, r)) continue;
+              const unsigned long long at = atomicAdd(&top->count, 1ull);
+              if (at < cuda_top_room(layer.features)) top->candidate[at] = {tile.first[0] + row, tile.first[1] + col, r};
+            }
+            if (above) atomicAdd(&top->above, (unsigned long long)above);
+          }
         }
         cp_async_wait<0>();
         __syncthreads();  // the ring is free again

@@ -351,6 +351,11 @@ finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_wo
   }
 
   if (layer.correlations) finish_correlations(layer, steps, sequence);
+  if (layer.top && tid == 0) {
+    layer.top_out->count = layer.top->count, layer.top_out->above = layer.top->above;
+    __threadfence_system();
+    *const_cast<volatile uint64_t *>(&layer.top_out->sequence) = sequence;
+  }
 
   struct cuda_report *out = layer.report + sequence % t.history * t.stride;
   volatile uint64_t *own = &out->sequence;

@@ -15,6 +15,7 @@
 #include "core/histogram.h"
 #include "core/pairs.h"
 #include "core/random.h"
+#include "core/top.h"
 #include "core/view.h"
 
 #ifdef __cplusplus
@@ -119,6 +120,36 @@ struct cuda_similarity { /* of a layer: |sum of unit samples|^2, and the samples
   double square;
   uint64_t used, zero;
 };
+/* The pairs with the largest |r| (top.cu). How far |r| of the products may be from r in float64: z-scores are rounded by
+ * 2^-11 of themselves, by 2^-22 in three products, which leave out another 2^-22; tensor cores truncate at each of 32 steps
+ * between promotions, and the rest adds up in float32. Means and norms are of doubles. */
+ACTSCOPE_FN double cuda_r_error(int three, uint64_t samples) {
+  return (three ? 4 * 2.4e-7 : 2 * 4.9e-4 + 1e-6) + 40 * 2.4e-7 + (double)samples / 512 * 1.2e-7 + 1e-6;
+}
+struct cuda_candidate { uint32_t i, j; float product; }; /* positions in the pairs' order */
+struct cuda_top {
+  struct pairs spare;       /* what the products add up to when they are made again */
+  float low;                /* products from here on are candidates, .. */
+  float near_low, near_high; /* .. and those about the limit, above which they are counted; 2: there is none */
+  uint32_t reserved;
+  unsigned long long count, above; /* candidates, also those without room; pairs above the limit */
+  struct cuda_candidate candidate[];
+};
+struct cuda_top_told { /* in pinned memory */
+  uint64_t sequence;   /* 0 while the rest is being written, and written last */
+  uint64_t count, above; /* as above */
+  struct top_pair pair[];
+};
+#define CUDA_TOP_ROOM 131072
+ACTSCOPE_FN uint64_t cuda_top_room(uint64_t features) {
+  return pairs_total(features) < CUDA_TOP_ROOM ? pairs_total(features) : CUDA_TOP_ROOM;
+}
+ACTSCOPE_FN uint64_t cuda_top_bytes(uint64_t features) {
+  return sizeof(struct cuda_top) + cuda_top_room(features) * sizeof(struct cuda_candidate);
+}
+ACTSCOPE_FN uint64_t cuda_top_told_bytes(uint64_t features) {
+  return sizeof(struct cuda_top_told) + cuda_top_room(features) * sizeof(struct top_pair);
+}
 struct cuda_layer {
   const void *data;
   uint64_t samples, features;
@@ -147,6 +178,11 @@ struct cuda_layer {
   unsigned long long *feature_sum;       /* features entries, by position in the pairs' order: sum of |r| in 2^-32, .. */
   unsigned *feature_max;                 /* .. and bits of the largest |r|: added to; both NULL unless FEATURES is asked for */
   float *square;                         /* spread: SPREAD_SIDE^2, scratch; only for sampled layers */
+  struct cuda_top *top;                  /* cuda_top_bytes(); NULL unless the pairs with the largest |r| are wanted */
+  struct cuda_top_told *top_out;
+  double top_above;                      /* 0, or only pairs with |r| above it */
+  uint32_t top_most;                     /* how many */
+  int32_t top_emits;                     /* the products are made again, for the candidates alone */
   struct pairs *all_pairs;               /* the caller's: it launches a second time with this as pairs, for every pair */
   float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
   /* gram. Over several strips: one launch a strip, in order, each adding to the parts; the last one makes the results. */
@@ -192,6 +228,11 @@ int actscope_cuda_correlation_wgmma(const struct cuda_layers *layers, struct CUs
 
 /* ---- spread.cu: pairs->feature_share of the sampled layers; rows 0 and on, the first strip's. A counter a layer. ------- */
 int actscope_cuda_spread(const struct cuda_layers *layers, unsigned *counters, struct CUstream_st *stream);
+
+/* ---- top.cu: the pairs with the largest |r|, of layers with `top`. After their products with feature_max: the limit, the
+ * products again with top_emits (and without feature sums, into top->spare), then r of the candidates, into top_out. ------- */
+int actscope_cuda_top_limit(const struct cuda_layers *layers, struct CUstream_st *stream);
+int actscope_cuda_top_exact(const struct cuda_layers *layers, struct CUstream_st *stream);
 
 /* ---- gram.cu: the samples' side of all layers, for samples <= valid features; the features' side has
  * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */
@@ -297,6 +338,8 @@ struct cuda_finish_layer {
   const uint32_t *list;
   struct pairs_feature *correlations;       /* a feature each: of the window so far, joined by this step */
   struct cuda_correlations *correlations_out;
+  const struct cuda_top *top;               /* NULL where not asked for */
+  struct cuda_top_told *top_out;
   struct cuda_window_state *kept;       /* NULL: reports of one step */
   struct cuda_report *report;           /* of `history` reports: sequence s goes to report[s % history * stride] */
   uint64_t *newest;                     /* in pinned memory: sequence of the newest one */

@@ -25,6 +25,16 @@ ACTSCOPE_FN int top_before(const struct top_pair *a, const struct top_pair *b) {
   return a->i != b->i ? a->i < b->i : a->j < b->j;
 }
 
+/* r from sums over n samples of two features less their means: x, y, squares and products. The means may be off a little. */
+ACTSCOPE_FN double top_r(double n, double x, double y, double xx, double yy, double xy) {
+  double product, norm, r;
+  xx -= x * x / n, yy -= y * y / n, xy -= x * y / n;
+  product = xx * yy;
+  norm = product > 1e-280 && product < 1e280 ? sqrt(product) : sqrt(xx) * sqrt(yy);
+  r = norm > 0 ? xy / norm : 0;
+  return r > 1 ? 1 : r < -1 ? -1 : r;
+}
+
 /* Moves the pair at k down to where it belongs. */
 ACTSCOPE_FN void top_sink(struct top_pair *heap, uint64_t count, uint64_t k) {
   struct top_pair moved = heap[k];

@@ -27,11 +27,7 @@ double actscope_cpu_r(const struct view *v, uint64_t f, uint64_t g) {
     const double p = x - a, q = y - b;
     sx += p, sy += q, xx += p * p, yy += q * q, xy += p * q;
   });
-  /* what the means were off by */
-  xx -= sx * sx / n, yy -= sy * sy / n, xy -= sx * sy / n;
-  const double product = xx * yy, norm = product > 1e-280 && product < 1e280 ? sqrt(product) : sqrt(xx) * sqrt(yy);
-  const double r = norm > 0 ? xy / norm : 0;
-  return r > 1 ? 1 : r < -1 ? -1 : r;
+  return top_r(n, sx, sy, xx, yy, xy);
 }
 
 /* float: each z is rounded once, a chunk's CHUNK products one after the other, and its sum once more: (CHUNK + 3) 2^-24 at

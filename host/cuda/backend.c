@@ -85,9 +85,9 @@ static actscope_status open_state(actscope_plan *p) {
   s->header->alarm = ~0ull;
   at = (char *)s->header + up(sizeof *s->header);
   for (size_t i = 0; i < p->count; ++i) {
-    const uint64_t bytes = actscope_cuda_told_bytes(&p->layers[i]);
-    s->places[i].correlations = bytes ? (struct cuda_correlations *)at : NULL;
-    at += bytes;
+    const struct told t = actscope_cuda_told_of(&p->layers[i]);
+    s->places[i].correlations = t.correlations ? (struct cuda_correlations *)at : NULL, at += t.correlations;
+    s->places[i].top = t.top ? (struct cuda_top_told *)at : NULL, at += t.top;
   }
   return ACTSCOPE_OK;
 }
@@ -334,6 +334,8 @@ static void report_from(actscope_plan *p, size_t layer, const struct cuda_report
       c->adjusted_rms = from->correlation.adjusted_rms;
     }
     actscope_plan_note_samples(l, valid);
+    const struct cuda_top_told *t = ((struct cuda_state *)p->state)->places[layer].top;
+    if (t && t->sequence == from->sequence && t->above > (uint64_t)o->top_pairs) l->report.warnings |= ACTSCOPE_WARN_TOP_PAIRS;
   }
   if (o->statistics & ACTSCOPE_RANK) {
     l->report.rank.participation_ratio = from->rank.participation_ratio;
@@ -413,6 +415,34 @@ static actscope_status correlations(actscope_plan *p, const struct plan_layer *l
   return ACTSCOPE_OK;
 }
 
+/* The same of the pairs with the largest |r|: the first of the candidates. */
+static actscope_status top(actscope_plan *p, const struct plan_layer *l, actscope_pair *pairs, size_t capacity, size_t *count,
+                           uint64_t *above) {
+  const struct cuda_state *s = p->state;
+  const size_t i = (size_t)(l - p->layers);
+  const struct cuda_top_told *from = s->places[i].top;
+  const volatile uint64_t *own = &from->sequence;
+  const uint64_t newest = newest_of(s, i), before = *own, room = cuda_top_room(l->features), most = (uint64_t)l->options.top_pairs;
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  const uint64_t candidates = from->count;
+  if (newest && before == newest && candidates > room)
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: top_pairs: %llu pairs may be among them, and a GPU looks at %llu: ask for fewer, a "
+                         "higher pairs_above, or the CPU", l->name, (unsigned long long)candidates, (unsigned long long)room);
+  struct top_pairs *kept = actscope_memory_allocate(top_bytes(most));
+  if (!kept) return actscope_fail(ACTSCOPE_OUT_OF_MEMORY, "the system refused %llu bytes", (unsigned long long)top_bytes(most));
+  for (uint64_t k = 0; k < candidates && k < room; ++k)
+    if (l->options.pairs_above == 0 || fabs(from->pair[k].r) > l->options.pairs_above) top_offer(kept, most, from->pair[k]);
+  top_sort(kept);
+  for (size_t k = 0; k < kept->count && k < capacity; ++k) pairs[k] = (actscope_pair){kept->pair[k].i, kept->pair[k].j, kept->pair[k].r};
+  *count = kept->count;
+  *above = from->above;
+  actscope_memory_free(kept);
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  if (newest == 0 || before != newest || *own != newest)
+    return actscope_fail(ACTSCOPE_NOT_READY, "%s: its pairs are being written", l->name);
+  return ACTSCOPE_OK;
+}
+
 /* The device sees the new number when the next step begins. */
 static actscope_status reset(actscope_plan *p, int alarm) {
   struct cuda_state *s = p->state;
@@ -431,5 +461,5 @@ static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) 
 }
 
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report, NULL, correlations, NULL, reset, alarm_of, report_at};
+                                                 allocate, free_workspace, run, poll, report, NULL, correlations, top, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

@@ -29,6 +29,7 @@ struct pointers {
   struct moments *moments;
   uint32_t *sketch, *histogram, *list, *order, *feature_max;
   unsigned long long *feature_sum;
+  struct cuda_top *top;
   struct pairs *pairs, *all_pairs;
   struct cuda_distinct *distinct;
   struct cuda_features *found;
@@ -51,6 +52,7 @@ static struct pointers pointers_of(const struct job *j, size_t layer) {
   p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs), p.distinct = take(&at, a.distinct);
   p.feature_sum = take(&at, a.feature_sum), p.feature_max = take(&at, a.feature_max);
   at = arena(j) + j->state->places[layer].plain;
+  p.top = take(&at, a.top);
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
   p.square = take(&at, a.square);
   p.high = take(&at, a.high), p.low = take(&at, a.low), p.weight = take(&at, a.weight);
@@ -137,6 +139,22 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
     f->feature_sum = NULL, f->feature_max = NULL;
   }
   return error ? error : run_pairs(j, c, t);
+}
+/* The pairs with the largest |r| of the layers that want them: their products once more, for the candidates. */
+static int top_pairs(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
+  struct cuda_layers *t = &j->state->some;
+  *t = *all;
+  t->layers = 0;
+  for (int k = 0; k < all->layers; ++k)
+    if (all->layer[k].top) t->layer[t->layers++] = all->layer[k];
+  int error = actscope_cuda_top_limit(t, c->stream);
+  for (int k = 0; k < t->layers; ++k) {
+    struct cuda_layer *f = &t->layer[k];
+    f->pairs = &f->top->spare, f->all_pairs = NULL, f->feature_gram = NULL, f->feature_sum = NULL, f->feature_max = NULL;
+    f->top_emits = 1;
+  }
+  if (!error) error = actscope_cuda_correlation(t, c->stream);
+  return error ? error : actscope_cuda_top_exact(t, c->stream);
 }
 /* What the intervals of the sampled layers in the table need, once their first rows are there. */
 static int spread(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
@@ -272,6 +290,8 @@ static actscope_status launch_features(const struct job *j, const struct chain *
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "spread");
   error = correlate(j, c, all, 1);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "correlation");
+  error = top_pairs(j, c, all);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "the largest pairs");
   error = gram(j, c, all);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "Gram");
   error = actscope_cuda_eigen(all, space, c->stream);
@@ -329,6 +349,9 @@ static actscope_status run_features(const struct job *j, const struct chain *c, 
     f->functionals = pairs ? o->pair_functionals : 0;
     f->pairs = p.pairs, f->all_pairs = p.all_pairs;
     f->feature_sum = p.feature_sum, f->feature_max = p.feature_max;
+    f->top = p.top, f->top_out = j->state->places[i].top, f->top_emits = 0;
+    f->top_most = (uint32_t)o->top_pairs, f->top_above = o->pairs_above;
+    if (p.top) f->functionals |= ACTSCOPE_PAIRS_FEATURES;
     f->frobenius_square = p.norm, f->gram_parts = p.parts, f->effective_rank = p.rank;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
   }
@@ -386,7 +409,8 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->pairs_wanted = o->pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank, f->similarity = p.similarity;
-    if (p.feature_sum) {
+    f->top = p.top, f->top_out = s->places[i].top;
+    if (s->places[i].correlations) {
       const struct kept k = actscope_cuda_kept_of(o, l);
       f->feature_sum = p.feature_sum, f->feature_max = p.feature_max, f->list = p.list;
       f->correlations = (struct pairs_feature *)((char *)plan->workspace + l->kept_offset + k.all - k.correlations);

@@ -21,6 +21,7 @@ static struct way way_of(const struct plan_layer *l, uint64_t rows, int eigenval
 /* The shortest strips: launches grow with the square of their number. */
 enum { STRIPS_MAX = 256 };
 static uint64_t rows_least(const struct plan_layer *l) {
+  if (actscope_plan_wants_top(l)) return l->features; /* strips would be multiplied twice: not done */
   const uint64_t rows = (l->features + STRIPS_MAX - 1) / STRIPS_MAX;
   return (rows + CUDA_STRIP - 1) / CUDA_STRIP * CUDA_STRIP;
 }
@@ -87,7 +88,8 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     a.list = up(d * 4);
     if (s.pairs || s.gram) a.high = z, a.low = o->precision == ACTSCOPE_PRECISION_FP32 ? z : 0, a.weight = up(way.rows * 4) * slots;
     if (s.pairs) a.pair_state = up(sizeof(struct pairs));
-    if (actscope_plan_wants_correlations(l)) a.feature_sum = up(d * 8), a.feature_max = up(d * 4);
+    if (actscope_plan_wants_top(l)) a.top = up(cuda_top_bytes(d));
+    if (actscope_plan_wants_correlations(l) || a.top) a.feature_sum = up(d * 8), a.feature_max = up(d * 4);
     if (s.all_pairs) a.all_pairs = up(sizeof(struct pairs));
     if (s.pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED) a.order = up(d * 4), a.square = up(SPREAD_SIDE * SPREAD_SIDE * sizeof(float));
     if (s.gram) a.norm = up(sizeof(double));
@@ -123,7 +125,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
     similarity_scratch(o, l, &a.side_scratch, &a.side_counters);
   }
   a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max;
-  a.plain = a.found + a.columns + a.list + a.order + a.square + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
+  a.plain = a.top + a.found + a.columns + a.list + a.order + a.square + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
             a.unit + a.similarity;
   return a;
 }
@@ -217,12 +219,16 @@ uint64_t actscope_cuda_state_bytes(const actscope_plan *p) {
   return up(sizeof(struct cuda_state)) + up(p->count * sizeof(struct place)) + up(p->count * sizeof(struct wave)) +
          up(p->count * sizeof(struct group)) + (p->options.graph ? up(p->count * sizeof(struct moved)) : 0);
 }
-uint64_t actscope_cuda_told_bytes(const struct plan_layer *l) {
-  return actscope_plan_wants_correlations(l) ? up(cuda_correlations_bytes(l->features)) : 0;
+struct told actscope_cuda_told_of(const struct plan_layer *l) {
+  return (struct told){actscope_plan_wants_correlations(l) ? up(cuda_correlations_bytes(l->features)) : 0,
+                       actscope_plan_wants_top(l) ? up(cuda_top_told_bytes(l->features)) : 0};
 }
 uint64_t actscope_cuda_pinned_bytes(const actscope_plan *p) {
   uint64_t told = 0;
-  for (size_t i = 0; i < p->count; ++i) told += actscope_cuda_told_bytes(&p->layers[i]);
+  for (size_t i = 0; i < p->count; ++i) {
+    const struct told t = actscope_cuda_told_of(&p->layers[i]);
+    told += t.correlations + t.top;
+  }
   return told + up(p->count * (uint64_t)p->options.history * sizeof(struct cuda_report)) + up(p->count * sizeof(uint64_t)) +
          up(sizeof(struct cuda_report_header));
 }

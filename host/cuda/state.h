@@ -51,7 +51,7 @@ struct stages {
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
   uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max; /* start zeroed */
-  uint64_t found, columns, list, order, square, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
+  uint64_t top, found, columns, list, order, square, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums, then of the features' chain; in words */
   uint64_t side_scratch, side_counters;                                  /* of similarity */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
@@ -67,6 +67,7 @@ struct place { /* of a layer, as far as the plan decides it */
   size_t wave;
   uint64_t zeroed, plain, set; /* offsets in the arena */
   struct cuda_correlations *correlations; /* pinned; NULL: not asked for */
+  struct cuda_top_told *top;              /* the same */
   uint64_t sequence;   /* of the report that l->report shows; 0: none yet */
 };
 struct moved { /* a tensor as the graph was recorded with */
@@ -142,8 +143,9 @@ uint64_t actscope_cuda_pinned_bytes(const actscope_plan *plan);
 uint64_t actscope_cuda_words_bytes(const actscope_plan *plan);
 /* Packs the layers into waves. The device is the current one. */
 void actscope_cuda_place_layers(actscope_plan *plan, struct cuda_state *state);
-/* Pinned bytes of what is told of each feature; 0 where that was not asked for. */
-uint64_t actscope_cuda_told_bytes(const struct plan_layer *layer);
+/* Pinned bytes of what is told of each feature, and of single pairs; 0 where that was not asked for. */
+struct told { uint64_t correlations, top; };
+struct told actscope_cuda_told_of(const struct plan_layer *layer);
 struct kept actscope_cuda_kept_of(const actscope_options *options, const struct plan_layer *layer);
 /* Distinct values of a wide type, not by the sketch. */
 int actscope_cuda_counts_exactly(const struct plan_layer *layer);

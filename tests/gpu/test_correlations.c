@@ -1,4 +1,4 @@
-/* test_correlations.c - what a plan on a GPU tells of single features, against the plan on the CPU. */
+/* test_correlations.c - what a plan on a GPU tells of single features and pairs, against the plan on the CPU. */
 #include "gpu/plan_tests.h"
 
 struct told { float *mean, *max; };
@@ -115,4 +115,106 @@ void test_told_windows(void) {
         plan_end(q);
       }
   for (int k = 0; k < 3; ++k) network_free(steps[k]);
+}
+
+/* ---- The pairs with the largest |r| -------------------------------------------------------------------------------------- */
+
+enum { TOP_MOST = 400 };
+struct top_list { size_t count; uint64_t above; uint32_t warnings; actscope_pair pair[TOP_MOST]; };
+static struct top_list top_list_by(actscope_plan *p, const struct network *n, size_t i, int line) {
+  static struct top_list t;
+  actscope_layer_report r;
+  memset(&t, POISON_ODD, sizeof t);
+  const actscope_status status = actscope_plan_top_pairs(p, i, t.pair, TOP_MOST, &t.count, &t.above);
+  note(status == ACTSCOPE_OK, line, "%s: %s", n->names[i], actscope_last_error());
+  CHECK_STATUS(actscope_plan_report(p, i, &r), ACTSCOPE_OK);
+  t.warnings = r.warnings;
+  return t;
+}
+/* Both r are of float64, summed in another order: the same pairs but for ties, each with its r. */
+static void compare_top(const struct network *n, size_t i, const struct top_list *got, const struct top_list *want, int line) {
+  struct compare c;
+  compare_begin(&c, "%s", n->names[i]);
+  compare_count(&c, "count", got->count, want->count);
+  compare_count(&c, "above", got->above, want->above);
+  compare_count(&c, "warning", got->warnings & ACTSCOPE_WARN_TOP_PAIRS, want->warnings & ACTSCOPE_WARN_TOP_PAIRS);
+  for (size_t k = 0; k < got->count && k < want->count && k < TOP_MOST; ++k) {
+    compare_value(&c, "|r| in its place", fabs(got->pair[k].r), fabs(want->pair[k].r), 1e-12, 0);
+    size_t same = 0;
+    while (same < want->count && (want->pair[same].i != got->pair[k].i || want->pair[same].j != got->pair[k].j)) ++same;
+    if (same < want->count) compare_value(&c, "r", got->pair[k].r, want->pair[same].r, 1e-12, 0);
+    else compare_value(&c, "a tie with the last", fabs(got->pair[k].r), fabs(want->pair[want->count - 1].r), 1e-12, 0);
+  }
+  note(compare_end(&c) == 0, line, "%s", c.text);
+}
+
+void test_top(void) {
+  struct network *n = feature_network();
+  network_add(n, DATA_HUBS, ACTSCOPE_FLOAT32, 30, small ? 150 : 400, LAYOUT_ROWS);
+  network_add(n, DATA_NEAR_DUPLICATES, ACTSCOPE_BFLOAT16, 530, 90, LAYOUT_COLUMNS);
+  static const struct { int most; double above; } wants[] = {{1, 0}, {7, 0}, {40, 0.5}, {400, 0.2}, {60, 0}};
+  for (int sampled = 0; sampled < 2; ++sampled)
+    for (size_t k = 0; k < sizeof wants / sizeof *wants; ++k) {
+      actscope_options o = cuda_options();
+      o.statistics = ACTSCOPE_CORRELATION | (k % 2 ? ACTSCOPE_RANK : 0);
+      o.pair_functionals = k % 2 ? ACTSCOPE_PAIRS_ALL : 0;
+      o.precision = k % 3 ? ACTSCOPE_PRECISION_FP32 : ACTSCOPE_PRECISION_FP16;
+      o.correlation = sampled ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, o.pairs = 600, o.same_pairs = 1;
+      o.top_pairs = wants[k].most, o.pairs_above = wants[k].above;
+      o.graph = k == 1;
+      actscope_options cpu = o, least = o, without = o;
+      cpu.device = ACTSCOPE_DEVICE_CPU, cpu.memory_budget = 1ull << 30, cpu.graph = 0, cpu.precision = ACTSCOPE_PRECISION_FP32;
+      without.top_pairs = 0, without.pairs_above = 0;
+      actscope_plan *q = plan_of(n, &cpu), *w = plan_of(n, &without);
+      CHECK_STATUS(actscope_plan_enqueue(q, n->here, n->count, NULL), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_enqueue(w, n->there, n->count, NULL), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_wait(w), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &least.memory_budget), ACTSCOPE_OK);
+      for (int way = 0; way < 2; ++way) {
+        actscope_plan *p = plan_of(n, way ? &least : &o);
+        for (int round = 0; round < 2; ++round) {
+          CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, hook_stream(0)), ACTSCOPE_OK);
+          CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+        }
+        for (size_t i = 0; i < n->count; ++i) {
+          const struct top_list got = top_list_by(p, n, i, __LINE__), want = top_list_by(q, n, i, __LINE__);
+          compare_top(n, i, &got, &want, __LINE__);
+          actscope_layer_report with, plain; /* what is said of all pairs stays */
+          CHECK_STATUS(actscope_plan_report(p, i, &with), ACTSCOPE_OK);
+          CHECK_STATUS(actscope_plan_report(w, i, &plain), ACTSCOPE_OK);
+          note(memcmp(&with.correlation, &plain.correlation, sizeof with.correlation) == 0, __LINE__, "%s: other numbers with top_pairs", n->names[i]);
+        }
+        plan_end(p);
+      }
+      plan_end(q);
+      plan_end(w);
+    }
+  network_free(n);
+}
+
+/* More candidates than a GPU has room for: a refusal, and no list that is cut; the next step is as ever. */
+void test_top_room(void) {
+  enum { N = 4, D = 600 };
+  struct network *n = network_new(), *few = network_new();
+  double *x = calloc(N * D, sizeof *x);
+  actscope_options o = cuda_options();
+  actscope_pair pair[3];
+  size_t count = 0;
+  for (int k = 0; k < N * D; ++k) x[k] = k / D % 2 ? 1 : -1;
+  network_add_values(n, "alike", x, ACTSCOPE_FLOAT32, N, D, LAYOUT_ROWS);
+  for (int k = 0; k < N * D; ++k) x[k] = k % D < 5 ? (k * 7) % 11 : 1;
+  network_add_values(few, "few", x, ACTSCOPE_FLOAT32, N, D, LAYOUT_ROWS);
+  o.statistics = ACTSCOPE_CORRELATION, o.top_pairs = 3;
+  actscope_plan *p = plan_of(n, &o);
+  CHECK_STATUS(actscope_plan_enqueue(p, n->there, 1, NULL), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_top_pairs(p, 0, pair, 3, &count, NULL), ACTSCOPE_UNSUPPORTED);
+  CHECK_STATUS(actscope_plan_enqueue(p, few->there, 1, NULL), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_top_pairs(p, 0, pair, 3, &count, NULL), ACTSCOPE_OK);
+  CHECK(count == 3 && pair[0].j < 5);
+  plan_end(p);
+  free(x);
+  network_free(n);
+  network_free(few);
 }

@@ -230,6 +230,7 @@ int main(int argc, char **argv) {
                {"features", test_features, 0},         {"feature parts", test_feature_parts, 0},
                {"pairs kernel", test_pairs_kernel, 0},
                {"each feature", test_told, 0},         {"each feature in windows", test_told_windows, 0},
+               {"largest pairs", test_top, 0},         {"more pairs than room", test_top_room, 0},
                {"distinct", test_distinct, 0},         {"strips", test_strips, 0},
                {"large plans", test_large_plans, 0},   {"budgets", test_budgets, 0},
                {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
