@@ -60,20 +60,20 @@ limit_kernel(const __grid_constant__ cuda_layers t) {
 }
 
 // ---- r of a candidate ------------------------------------------------------------------------------------------------
-template <actscope_dtype kType>
 __device__ __forceinline__ double exact_r(const Sides &sides, uint64_t f, uint64_t g, int lane) {
   const cuda_layer &layer = sides.layer;
+  const actscope_dtype type = (actscope_dtype)layer.dtype;
   const int64_t at[2] = {sides.feature(f), sides.feature(g)};
   const double n = (double)layer.samples;
   double mean[2] = {0, 0}, x1 = 0, y1 = 0, xx = 0, yy = 0, xy = 0;
   for (uint64_t s = (uint64_t)lane; s < layer.samples; s += 32) {
     const int64_t from = sides.sample(s);
-    mean[0] += dtype_load(kType, layer.data, from + at[0]), mean[1] += dtype_load(kType, layer.data, from + at[1]);
+    mean[0] += dtype_load(type, layer.data, from + at[0]), mean[1] += dtype_load(type, layer.data, from + at[1]);
   }
   mean[0] = warp_sum(mean[0]) / n, mean[1] = warp_sum(mean[1]) / n;
   for (uint64_t s = (uint64_t)lane; s < layer.samples; s += 32) {
     const int64_t from = sides.sample(s);
-    const double x = dtype_load(kType, layer.data, from + at[0]) - mean[0], y = dtype_load(kType, layer.data, from + at[1]) - mean[1];
+    const double x = dtype_load(type, layer.data, from + at[0]) - mean[0], y = dtype_load(type, layer.data, from + at[1]) - mean[1];
     x1 += x, y1 += y, xx += x * x, yy += y * y, xy += x * y;
   }
   return top_r(n, warp_sum(x1), warp_sum(y1), warp_sum(xx), warp_sum(yy), warp_sum(xy));
@@ -89,15 +89,7 @@ exact_kernel(const __grid_constant__ cuda_layers t) {
   for (uint64_t c = blockIdx.x * (kThreads / 32) + threadIdx.x / 32; c < count; c += (uint64_t)gridDim.x * (kThreads / 32)) {
     const struct cuda_candidate p = top->candidate[c];
     const uint32_t a = layer.list[p.i], b = layer.list[p.j], f = a < b ? a : b, g = a < b ? b : a;
-    double r;
-    switch (layer.dtype) {
-      case ACTSCOPE_FLOAT32: r = exact_r<ACTSCOPE_FLOAT32>(sides, f, g, lane); break;
-      case ACTSCOPE_FLOAT16: r = exact_r<ACTSCOPE_FLOAT16>(sides, f, g, lane); break;
-      case ACTSCOPE_BFLOAT16: r = exact_r<ACTSCOPE_BFLOAT16>(sides, f, g, lane); break;
-      case ACTSCOPE_FLOAT8_E4M3: r = exact_r<ACTSCOPE_FLOAT8_E4M3>(sides, f, g, lane); break;
-      case ACTSCOPE_FLOAT8_E5M2: r = exact_r<ACTSCOPE_FLOAT8_E5M2>(sides, f, g, lane); break;
-      default: r = exact_r<ACTSCOPE_FLOAT64>(sides, f, g, lane); break;
-    }
+    const double r = exact_r(sides, f, g, lane);
     if (lane > 0) continue;
     if (layer.top_above > 0 && p.product <= top->near_high && fabs(r) > layer.top_above) atomicAdd(&top->above, 1ull);
     layer.top_out->pair[c] = {f, g, r};

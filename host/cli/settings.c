@@ -11,7 +11,7 @@ const char settings_help[] =
       "  --time-budget S       seconds a layer's exact correlations may take, by the plan's model, before auto samples\n"
       "  --pairs M             pair budget of sampled (16777216)\n"
       "  --signed              the mean of r itself, beside that of |r|\n"
-      "  --top-pairs K         list the K pairs of features with the largest |r|, exactly, to 65536 (on the CPU)\n"
+      "  --top-pairs K         list the K pairs of features with the largest |r|, exactly, up to 65536\n"
       "  --pairs-above R       of those, only pairs with |r| above R; how many there are is counted\n"
       "  --top-features K      list the K features with the largest mean |r| to the others\n"
       "  --split-half          do the correlations of the first half of the samples show in the second? (on the CPU)\n"

@@ -14,7 +14,8 @@
  * Strips     A layer whose z-scores do not fit is a wave of its own: its features are taken in strips, two of which are in
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
- *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation, Gram, eigenvalues; then finish,
+ *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation (twice where the
+ *            largest pairs are wanted), Gram, eigenvalues; then finish,
  *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
  * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
  *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
