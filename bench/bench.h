@@ -3,6 +3,7 @@
  *   main.c        options and the order of work
  *   cases.c       the one list of cases, for every device
  *   input.c       a case's tensors, plan and workspace, on the host or on a GPU; one call of what is measured
+ *   scores.h      feature moments and z-scores alone: scores.c, gpu.c
  *   measure.c     samples of ours and of the peers' in turn; medians, noise, why sampling stopped
  *   ceilings.c    what the processor can do: read bandwidth, fp32 multiply-add rate
  *   gpu.h         what the benchmark needs of a GPU: gpu.c (CUDA), no_gpu.c
@@ -20,7 +21,7 @@
 
 /* ---- Cases ----------------------------------------------------------------------------------------------------------- */
 
-enum case_kind { CASE_PROFILE, CASE_DISTINCT, CASE_COLUMNS, CASE_CORRELATION, CASE_NETWORK };
+enum case_kind { CASE_PROFILE, CASE_DISTINCT, CASE_COLUMNS, CASE_CORRELATION, CASE_NETWORK, CASE_STANDARDISE };
 enum { ON_CPU = 1, ON_CUDA = 2, ON_BOTH = 3 };
 
 struct bench_case {
@@ -65,7 +66,8 @@ struct bench_input {
   void **memory, **device;     /* what to give back */
   size_t blocks, device_blocks;
   uint64_t bytes;              /* of one copy of all layers */
-  actscope_plan *plan;
+  actscope_plan *plan;         /* NULL: */
+  struct bench_scores *scores; /* of standardise rows */
   void *workspace;
   size_t workspace_bytes;
 };
@@ -74,6 +76,7 @@ int bench_input_open(struct bench_input *in, const struct bench_case *c, struct 
                      int rotate);
 /* Puts one call of everything the case measures on the stream; the CPU has finished when it returns. rotate: the next copy. */
 actscope_status bench_input_enqueue(struct bench_input *in, int rotate, struct CUstream_st *stream);
+actscope_status bench_input_wait(struct bench_input *in);
 void bench_input_close(struct bench_input *in);
 uint64_t bench_layer_samples(const struct bench_input *in, size_t layer);
 uint64_t bench_layer_features(const struct bench_input *in, size_t layer);

@@ -6,6 +6,7 @@
  *   correlation/<exact|gram|sampled>/<fp16|fp32>/<N>x<D>[/mean]   /mean: without thresholds and histogram
  *   24-layer/<direct|graph>
  *   columns/<dtype>/<N>x<D>                            feature moments: constant, dead, non-finite features
+ *   standardise/<dtype>/<N>x<D>                        the same, and z-scores in the type that is multiplied: no plan ends there
  *   layers/<count>x<N>x<D>/<direct|graph>              everything, for so many equal layers */
 #include <string.h>
 
@@ -116,6 +117,14 @@ static void columns(actscope_dtype dtype, uint64_t n, uint64_t d) {
   keep(c);
 }
 
+static void standardise(actscope_dtype dtype, uint64_t n, uint64_t d) {
+  struct bench_case c = start(CASE_STANDARDISE, ON_BOTH, dtype, tiny ? n > d ? 300 : 40 : n, tiny ? n > d ? 53 : 200 : d);
+  snprintf(c.name, sizeof c.name, "standardise/%s/%llux%llu", bench_dtype_name(dtype), (unsigned long long)c.samples,
+           (unsigned long long)c.features);
+  c.contents = DATA_CONSTANT_COLUMNS;
+  keep(c);
+}
+
 static void correlation(unsigned devices, actscope_correlation_method m, actscope_precision precision, uint64_t n, uint64_t d,
                         uint32_t functionals, const char *variant) {
   static const char *const methods[] = {"auto", "exact", "sampled", "gram"};
@@ -193,6 +202,9 @@ const struct bench_case *bench_cases(unsigned device, int small, size_t *count) 
   columns(ACTSCOPE_FLOAT32, 128, 65536);
   columns(ACTSCOPE_BFLOAT16, 128, 65536);
   columns(ACTSCOPE_FLOAT32, 32768, 256);
+  standardise(ACTSCOPE_FLOAT32, 128, 8192);
+  for (size_t d = 0; d < DTYPES; ++d) standardise(dtypes[d].dtype, 128, 65536);
+  standardise(ACTSCOPE_FLOAT32, 32768, 256);
   correlations();
   for (int graph = 0; graph < 2; ++graph) {
     for (size_t layers = 6; layers <= 96; layers *= 4) network(graph ? ON_CUDA : ON_BOTH, layers, 128, 1024, graph);

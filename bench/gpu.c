@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "reference/data.h"
 #include "reference/reference.h"
 
@@ -142,6 +143,77 @@ COUNTED(allocations, cudaFreeAsync, (void *p, cudaStream_t s), (p, s))
 COUNTED(launches, cudaLaunchKernel, (const void *f, dim3 g, dim3 b, void **a, size_t n, cudaStream_t s), (f, g, b, a, n, s))
 COUNTED(launches, cudaLaunchKernelExC, (const cudaLaunchConfig_t *c, const void *f, void **a), (c, f, a))
 #endif
+
+/* ---- Feature moments and z-scores -------------------------------------------------------------------------------------------- */
+
+struct gpu_scores {
+  struct gpu *gpu;
+  struct view view;
+  int64_t shape[2];
+  struct cuda_layers layers;
+  unsigned *counters;
+  void *scratch;
+  char *memory;
+};
+
+struct gpu_scores *gpu_scores_open(struct gpu *g, int dtype, uint64_t samples, uint64_t features, size_t *bytes) {
+  struct gpu_scores *s = calloc(1, sizeof *s);
+  uint64_t scratch, counters;
+  if (!s) return NULL;
+  s->gpu = g, s->shape[0] = (int64_t)samples, s->shape[1] = (int64_t)features;
+  const actscope_tensor tensor = {NULL, (actscope_dtype)dtype, 2, s->shape, NULL};
+  view_init(&s->view, &tensor, 0);
+  actscope_cuda_layers_begin(&s->layers);
+  struct cuda_layer *l = actscope_cuda_layers_add(&s->layers, &s->view);
+  actscope_cuda_standardise_scratch(&s->layers, &scratch, &counters);
+  const uint64_t z = features * actscope_cuda_pitch(samples) * 2;
+  const uint64_t parts[] = {counters * 4, sizeof(struct cuda_features), features * sizeof(struct column), features * 4, z, z, features * 4, scratch};
+  char *at[8];
+  *bytes = 0;
+  for (int k = 0; k < 8; ++k) *bytes += (parts[k] + 255) / 256 * 256;
+  s->memory = gpu_allocate(g, *bytes);
+  if (!s->memory || gpu_poison(s->memory, *bytes) || cudaMemset(s->memory, 0, parts[0]) != cudaSuccess || gpu_wait(g)) {
+    gpu_scores_close(s);
+    return NULL;
+  }
+  at[0] = s->memory;
+  for (int k = 1; k < 8; ++k) at[k] = at[k - 1] + (parts[k - 1] + 255) / 256 * 256;
+  s->counters = (unsigned *)at[0], s->scratch = at[7];
+  l->features_out = (struct cuda_features *)at[1], l->columns = (struct column *)at[2], l->list = (uint32_t *)at[3];
+  l->z_hi = (uint16_t *)at[4], l->z_lo = (uint16_t *)at[5], l->weight = (float *)at[6];
+  return s;
+}
+void gpu_scores_close(struct gpu_scores *s) {
+  if (!s) return;
+  gpu_release(s->memory);
+  free(s);
+}
+
+int gpu_scores_run(struct gpu_scores *s, const void *data, struct CUstream_st *stream) {
+  s->layers.layer[0].data = data;
+  int error = actscope_cuda_columns(&s->layers, s->scratch, s->counters, stream);
+  if (!error) error = actscope_cuda_select(&s->layers, stream);
+  return error ? error : actscope_cuda_standardise(&s->layers, s->scratch, s->counters, stream);
+}
+
+/* z = (high + low 2^-11) times its row's weight. */
+uint64_t gpu_scores_read(struct gpu_scores *s, uint32_t *list, double *z) {
+  const struct cuda_layer *l = &s->layers.layer[0];
+  const uint64_t n = l->samples, d = l->features, pitch = l->pitch;
+  struct cuda_features found = {0, 0, 0, 0};
+  uint16_t *high = malloc(d * pitch * 2), *low = malloc(d * pitch * 2);
+  float *weight = malloc(d * 4);
+  if (!high || !low || !weight || gpu_wait(s->gpu) || cudaMemcpy(&found, l->features_out, sizeof found, cudaMemcpyDeviceToHost) != cudaSuccess ||
+      cudaMemcpy(list, l->list, d * 4, cudaMemcpyDeviceToHost) != cudaSuccess || cudaMemcpy(weight, l->weight, d * 4, cudaMemcpyDeviceToHost) != cudaSuccess ||
+      cudaMemcpy(high, l->z_hi, d * pitch * 2, cudaMemcpyDeviceToHost) != cudaSuccess ||
+      cudaMemcpy(low, l->z_lo, d * pitch * 2, cudaMemcpyDeviceToHost) != cudaSuccess)
+    found.valid = 0;
+  for (uint64_t k = 0; k < found.valid; ++k)
+    for (uint64_t i = 0; i < n; ++i)
+      z[k * n + i] = ((double)dtype_f16(high[k * pitch + i]) + (double)dtype_f16(low[k * pitch + i]) / 2048) * (double)weight[k];
+  free(high), free(low), free(weight);
+  return found.valid;
+}
 
 /* ---- cuBLAS, where it is ------------------------------------------------------------------------------------------------------ */
 

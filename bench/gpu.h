@@ -2,6 +2,7 @@
 #ifndef BENCH_GPU_H
 #define BENCH_GPU_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -44,6 +45,14 @@ struct gpu_counts {
 };
 void gpu_count_start(void);
 struct gpu_counts gpu_count_stop(void);
+
+/* Moments and z-scores of a compact [samples, features] tensor (scores.h), and the memory that they take, *bytes; NULL when
+ * that is refused. gpu_scores_read waits. */
+struct gpu_scores;
+struct gpu_scores *gpu_scores_open(struct gpu *g, int dtype, uint64_t samples, uint64_t features, size_t *bytes);
+int gpu_scores_run(struct gpu_scores *s, const void *data, struct CUstream_st *stream);
+uint64_t gpu_scores_read(struct gpu_scores *s, uint32_t *list, double *z);
+void gpu_scores_close(struct gpu_scores *s);
 
 /* Large copy (bytes read and written, GB/s) and cuBLAS product of two 8192 x 8192 fp16 matrices of random values
  * (TFLOP/s); NaN where it could not be measured. cuBLAS is looked for when this is called: the program needs none. */

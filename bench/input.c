@@ -4,6 +4,7 @@
 
 #include "bench.h"
 #include "gpu.h"
+#include "scores.h"
 
 enum { ROTATE_BYTES = 256 << 20, ROTATE_MOST = 64 };
 
@@ -115,6 +116,10 @@ static int place_layers(struct bench_input *in) {
 static actscope_status make_plan(struct bench_input *in, int threads) {
   const struct bench_case *c = in->c;
   actscope_options o;
+  if (c->kind == CASE_STANDARDISE) {
+    in->scores = bench_scores_open(c, in->gpu, threads, &in->workspace_bytes);
+    return in->scores ? ACTSCOPE_OK : ACTSCOPE_OUT_OF_MEMORY;
+  }
   actscope_options_init(&o);
   o.device = in->gpu ? ACTSCOPE_DEVICE_CUDA : ACTSCOPE_DEVICE_CPU;
   if (in->gpu) o.device_index = gpu_index(in->gpu);
@@ -169,11 +174,18 @@ int bench_input_open(struct bench_input *in, const struct bench_case *c, struct 
 
 actscope_status bench_input_enqueue(struct bench_input *in, int rotate, struct CUstream_st *stream) {
   if (rotate) in->next = (in->next + 1) % in->copies;
-  return actscope_plan_enqueue(in->plan, in->tensors + in->next * in->c->layers, in->c->layers, stream);
+  const actscope_tensor *tensors = in->tensors + in->next * in->c->layers;
+  return in->scores ? bench_scores_run(in->scores, tensors, stream) : actscope_plan_enqueue(in->plan, tensors, in->c->layers, stream);
+}
+
+actscope_status bench_input_wait(struct bench_input *in) {
+  if (!in->scores) return actscope_plan_wait(in->plan);
+  return in->gpu && gpu_wait(in->gpu) ? ACTSCOPE_DEVICE_ERROR : ACTSCOPE_OK;
 }
 
 void bench_input_close(struct bench_input *in) {
   actscope_plan_destroy(in->plan);
+  bench_scores_close(in->scores);
   for (size_t i = 0; i < in->blocks; ++i) free(in->memory[i]);
   for (size_t i = 0; i < in->device_blocks; ++i) gpu_release(in->device[i]);
   free(in->memory);

@@ -58,7 +58,7 @@ static double one_sample(struct call *k, int cold) {
 static int first_call(struct call *k) {
   struct bench_input *in = k->in;
   actscope_status status = bench_input_enqueue(in, 0, in->gpu ? gpu_stream(in->gpu) : NULL);
-  if (!status) status = actscope_plan_wait(in->plan);
+  if (!status) status = bench_input_wait(in);
   if (status) {
     fprintf(stderr, "actscope-bench: %s: %s: %s\n", in->c->name, actscope_status_name(status), actscope_last_error());
     return -1;

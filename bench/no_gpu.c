@@ -21,6 +21,12 @@ double gpu_time(struct gpu *g, gpu_work work, void *user, int batch, int cold) {
 struct gpu_graph *gpu_record(struct gpu *g, gpu_work work, void *user) { return (void)g, (void)work, (void)user, NULL; }
 int gpu_replay(void *graph, struct CUstream_st *stream) { return (void)graph, (void)stream, -1; }
 void gpu_forget(struct gpu_graph *graph) { (void)graph; }
+struct gpu_scores *gpu_scores_open(struct gpu *g, int dtype, uint64_t samples, uint64_t features, size_t *bytes) {
+  return (void)g, (void)dtype, (void)samples, (void)features, (void)bytes, NULL;
+}
+int gpu_scores_run(struct gpu_scores *s, const void *data, struct CUstream_st *stream) { return (void)s, (void)data, (void)stream, -1; }
+uint64_t gpu_scores_read(struct gpu_scores *s, uint32_t *list, double *z) { return (void)s, (void)list, (void)z, 0; }
+void gpu_scores_close(struct gpu_scores *s) { (void)s; }
 void gpu_count_start(void) {}
 struct gpu_counts gpu_count_stop(void) { return (struct gpu_counts){0, 0, 0}; }
 void gpu_ceilings(struct gpu *g, double *copy_gbs, double *fp16_tflops) { (void)g, *copy_gbs = *fp16_tflops = NAN; }

@@ -30,13 +30,14 @@ $(BENCH_BROKEN): $(B)/obj/tests/bench/broken_reports.o $(BENCH_O) $(B)/libactsco
 run-tests: $(BENCH_BROKEN)
 
 # The same program with kernels of the CPU that are wrong at their ends: the profile leaves out the last element of a block,
-# the product does not clear the last column of a tile beyond the band. Their sources are copies with one line changed.
+# the product does not clear the last column of a tile beyond the band, packing zeroes the last z-score of a short panel. Their sources are copies with one line changed.
 BROKEN        := $(B)/broken
-BROKEN_H      := $(BROKEN)/cpu/simd/profile_sums.h $(BROKEN)/cpu/simd/product_real.h
+BROKEN_H      := $(BROKEN)/cpu/simd/profile_sums.h $(BROKEN)/cpu/simd/product_real.h $(BROKEN)/cpu/simd/product_pack.h
 BROKEN_O      := $(foreach i,$(ISAS),$(BROKEN)/profile.$(i).o $(BROKEN)/product.$(i).o)
 BROKEN_KERNEL := $(B)/tests/bench-broken-kernel
 $(BROKEN)/cpu/simd/profile_sums.h: BREAK := s/vectors = n \/ WIDTH, rest = n % WIDTH/vectors = (n - 1) \/ WIDTH, rest = (n - 1) % WIDTH/
 $(BROKEN)/cpu/simd/product_real.h: BREAK := s/if (!in) c\[r\]\[l\] = 0;/if (!in \&\& l + 1 < COLUMNS) c[r][l] = 0;/
+$(BROKEN)/cpu/simd/product_pack.h: BREAK := s/      if (l < positions) {/      if (l + 1 < positions) {/
 $(BROKEN)/cpu/simd/%.h: host/cpu/simd/%.h mk/bench.mk
 	@mkdir -p $(@D)
 	$(Q)sed '$(BREAK)' $< >$@ && if cmp -s $< $@; then echo "$<: the line that is to be broken is not there" >&2; rm $@; exit 1; fi
