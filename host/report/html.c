@@ -9,6 +9,7 @@
 #include "report/fields.h"
 
 #define REASONS_SHOWN 5
+#define LABEL 30 /* columns of a name in a table */
 #define FILTER_FROM 10 /* fewer layers need no filter */
 #define HAS(layer, bits) ((layer)->report.statistics & (bits))
 
@@ -49,6 +50,12 @@ void report_html_name(report_sink *sink, const report_layer *layer, int columns)
     name = fitted;
   }
   report_html_text(sink, name);
+}
+
+void report_html_label(report_sink *sink, const report_document *document, const report_layer *layer) {
+  report_layer rest = *layer;
+  if (layer->name && report_columns(layer->name) > LABEL) rest.name = layer->name + report_common_prefix(document);
+  report_html_name(sink, &rest, LABEL);
 }
 
 void report_html_source(report_sink *sink, const report_document *document, const report_layer *layer) {
@@ -187,7 +194,7 @@ static void put_scores(report_sink *sink, const report_document *document) {
     char sentences[REPORT_SENTENCES];
     if (!report_has_numbers(layer)) continue;
     report_print(sink, "<tr data-i=\"%zu\"><th scope=\"row\"><a href=\"#layer-%zu\">", s->layer, s->layer);
-    report_html_name(sink, layer, 30);
+    report_html_label(sink, document, layer);
     report_put(sink, "</a>");
     report_html_source(sink, document, layer);
     report_put(sink, "</th>");
@@ -248,7 +255,7 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
   report_print(sink, "<th scope=\"row\"><a href=\"#layer-%zu\" title=\"", index);
   report_html_name(sink, layer, 0);
   report_put(sink, "\">");
-  report_html_name(sink, layer, 30);
+  report_html_label(sink, document, layer);
   report_put(sink, "</a>");
   report_html_source(sink, document, layer);
   report_print(sink, "</th><td class=\"left\">%s</td>", report_shape(shape, sizeof shape, layer, "\xc3\x97"));

@@ -264,7 +264,7 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
     report_print(sink, "<tr data-i=\"%zu\"><th scope=\"row\"><a href=\"#layer-%zu\" title=\"", index, index);
     report_html_text(sink, layer->name);
     report_put(sink, "\">");
-    report_html_name(sink, &document->layers[index], 30);
+    report_html_label(sink, document, &document->layers[index]);
     report_put(sink, "</a></th>");
   } else { /* not in the last step */
     char fitted[256];

@@ -270,6 +270,8 @@ class Run(Case):
         self.assertLess(os.path.getsize(self.path[400]), 7e6)
         self.look(self.path[400], "run-400")
         self.assertEqual(self.ask("document.querySelectorAll('details[open]').length"), 3)
+        shown = self.ask("[].map.call(document.querySelectorAll('.sparks tbody th'),function(t){return t.textContent})")
+        self.assertEqual(len(set(shown)), 400, "shortened names cannot be told apart")
         self.assertEqual(self.wanted("*.39?.mlp.up")[:2], [2, 2])
         self.assertEqual(self.ask("document.querySelectorAll('.sparks tbody tr:not([hidden])').length"), 2)
 
