@@ -262,11 +262,13 @@ __device__ __forceinline__ void epilogue(const cuda_layer &layer, const Job &j, 
     float wi[2], wj[32];
 #pragma unroll
     for (int h = 0; h < 2; ++h) wi[h] = row_0 + h * 8 < tile.rows[0] ? __ldg(tile.weight[0] + row_0 + h * 8) : 0;
-    const bool all = tile.rows[1] == (uint32_t)kTile;
+    const float *weights = tile.weight[1] + col_0;
+    if (tile.rows[1] == (uint32_t)kTile) {
 #pragma unroll
-    for (int o = 0; o < 32; ++o) {  // at the edge whatever is there will do: those outputs are masked
-      const uint32_t col = col_0 + (uint32_t)(o / 2 * 8 + o % 2);
-      wj[o] = __ldg(tile.weight[1] + (all || col < tile.rows[1] ? col : 0));
+      for (int o = 0; o < 32; ++o) wj[o] = __ldg(weights + o / 2 * 8 + o % 2);
+    } else {  // whatever is there will do at the edge: those outputs are masked
+#pragma unroll
+      for (int o = 0; o < 32; ++o) wj[o] = __ldg(weights + min(o / 2 * 8 + o % 2, (int)(tile.rows[1] - 1) - (int)col_0));
     }
 #pragma unroll
     for (int o = 0; o < 64; ++o) r[o] *= wi[o / 2 % 2] * wj[o / 4 * 2 + o % 2];
