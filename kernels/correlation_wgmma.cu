@@ -42,7 +42,6 @@ constexpr int kConsumers = 2, kThreads = kConsumers * 128 + 128;
 constexpr int kLayers = 24;            // of a launch: parameters are at most 32,764 bytes
 constexpr int kBoxes = 14, kCountBoxes = 2;  // of shared memory; of those, taken by the histogram
 constexpr int kJobs = 4, kStages = 12;
-constexpr int kPromoteBoxes = TUNE_PAIRS_PROMOTE / kBoxColumns;
 
 // Layers of one launch: all with one product or all with three; panels that stay are `steps` boxes long in all of them.
 struct wgmma_layers {
@@ -100,6 +99,7 @@ constexpr size_t kShared = 1024 + (size_t)kBoxes * kBoxBytes + sizeof(Control); 
 static_assert(kShared <= 227 << 10, "shared memory");
 
 #if GPU_HAS_HOPPER
+constexpr int kPromoteBoxes = TUNE_PAIRS_PROMOTE / kBoxColumns;
 // A place in a ring of `size`, and the parity of its round.
 struct Place {
   uint32_t at = 0, round = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gpu.cuh"
+#include "hopper.cuh"
 
 namespace {
 // ---- Sound kernels ---------------------------------------------------------------------------------------------------
@@ -152,6 +153,59 @@ __global__ void both_fences(float *x) { sum_in_last_block(x, true, true); }
 __global__ void no_fence(float *x) { sum_in_last_block(x, false, false); }
 __global__ void no_acquire(float *x) { sum_in_last_block(x, true, false); }
 
+// ---- Instructions of sm_90a ------------------------------------------------------------------------------------------
+__device__ uint32_t begin_barrier(uint32_t count) {  // behind 1 KiB of dynamic shared memory
+  const uint32_t barrier = shared_address(dynamic_shared()) + 1024;
+  if (threadIdx.x == 0) barrier_init(barrier, count);
+  __syncthreads();
+  return barrier;
+}
+__device__ void exchange(float *x, uint32_t count, bool wait) {
+  float *t = (float *)dynamic_shared();
+  const uint32_t barrier = begin_barrier(count);
+  for (uint32_t round = 0; round < 3; ++round) {
+    t[threadIdx.x] = x[threadIdx.x];
+    barrier_arrive(barrier);
+    if (wait) barrier_wait(barrier, round % 2);
+    x[threadIdx.x] = t[255 - threadIdx.x] + 1;
+    __syncthreads();
+  }
+}
+__global__ void good_barrier(float *x) { exchange(x, 256, true); }
+__global__ void no_barrier_wait(float *x) { exchange(x, 256, false); }
+__global__ void waits_for_more(float *x) { exchange(x, 257, true); }
+__global__ void old_parity(float *x) {  // nobody waits the second time, and who is slow finds two phases gone
+  float *t = (float *)dynamic_shared();
+  const uint32_t barrier = begin_barrier(256);
+  barrier_arrive(barrier), barrier_wait(barrier, 0);
+  t[threadIdx.x] = x[threadIdx.x];
+  barrier_arrive(barrier), barrier_wait(barrier, 0);
+  x[threadIdx.x] = t[255 - threadIdx.x];
+}
+__global__ void no_barrier_init(float *) { barrier_arrive(shared_address(dynamic_shared())); }
+__global__ void too_many_arrivals(float *) {
+  const uint32_t barrier = begin_barrier(255);
+  barrier_expect(barrier, 16);
+}
+__device__ void multiply(float *x, bool fence, bool wait, uint32_t at) {  // of nothing but zeros
+  float d[64];
+  uint4 *t = (uint4 *)dynamic_shared();
+  const uint32_t begin = shared_address(t), from = (begin + 1023) / 1024 * 1024;
+  for (unsigned i = threadIdx.x; i < (20u << 10) / 16; i += 256) t[i] = make_uint4(0, 0, 0, 0);
+  __syncthreads();
+  if (fence) product_fence();
+  product_64x128x16(d, product_operand(from + at), product_operand(from), false);
+  product_commit();
+  if (wait) product_wait<0>();
+  x[threadIdx.x] += d[threadIdx.x % 64];
+  if (!wait) product_wait<0>();
+}
+__global__ void good_product(float *x) { multiply(x, true, true, 0); }
+__global__ void no_product_fence(float *x) { multiply(x, false, true, 0); }
+__global__ void no_product_wait(float *x) { multiply(x, true, false, 0); }
+__global__ void operand_between(float *x) { multiply(x, true, true, 128); }
+__global__ void products_differ(float *x) { multiply(x, true, true, threadIdx.x / 32 == 2 ? 32 : 0); }
+
 struct Case {
   const char *name;
   void (*kernel)(float *);
@@ -190,6 +244,17 @@ const Case cases[] = {
     {K(plain_beside_atomic), 1, 0, "**s"},
     {K(no_fence), 8, 0, "**s"},
     {K(no_acquire), 8, 0, "**s"},
+    {K(good_barrier), 1, 2048, "---"},
+    {K(no_barrier_wait), 1, 2048, "d*s"},
+    {K(waits_for_more), 1, 2048, "eee"},
+    {K(old_parity), 1, 2048, "e**"},
+    {K(no_barrier_init), 1, 2048, "eee"},
+    {K(too_many_arrivals), 1, 2048, "eee"},
+    {K(good_product), 1, 24 << 10, "---"},
+    {K(no_product_fence), 1, 24 << 10, "eee"},
+    {K(no_product_wait), 1, 24 << 10, "d*d"},
+    {K(operand_between), 1, 24 << 10, "eee"},
+    {K(products_differ), 1, 24 << 10, "eee"},
     {"too_much_shared", good, 1, (48u << 10) + 1, "eee"},
     {"no_blocks", good, 0, 0, "eee"},
 };
