@@ -60,6 +60,10 @@ static double layer_seconds(const struct rates *r, const struct plan_layer *l) {
   }
   if ((o->statistics & ACTSCOPE_RANK) || l->correlation == ACTSCOPE_CORRELATION_GRAM)
     seconds += 0.5 * side * n * d / r->fma;
+  if ((o->statistics & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF))
+    seconds += 0.5 * side * n * d / r->fma;
+  if ((o->statistics & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SHIFT))
+    seconds += 0.5 * n * (d < 1024 ? d : 1024) * (side < 1024 ? side : 1024) / r->fma;
   if (actscope_plan_wants_cka(l)) seconds += 0.5 * n * n * d / r->fma;
   if (o->statistics & ACTSCOPE_RANK) seconds += 4.0 / 3 * side * side * side / r->eigen;
   return seconds;

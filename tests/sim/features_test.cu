@@ -420,3 +420,58 @@ TEST(features_wgmma) {  // what the kernel of sm_90a divides by: 64 samples a bo
   if (test_small) return;  // several panels a block, blocks that begin in the middle of one; an odd number of rows of tiles
   run({{DATA_NORMAL, ACTSCOPE_FLOAT32, 128, 1150, LAYOUT_ROWS, 0, false, 0}, {DATA_NORMAL, ACTSCOPE_FLOAT32, 50, 1030, LAYOUT_ROWS, 0, true, kBoth}}, 0, false);
 }
+
+// Single correlations of hard features against float64: fp32 quality holds to 3e-6 with three products at few and at many
+// samples. Sim adds as IEEE 754 does; what tensor cores truncate is for a device to show.
+TEST(features_errors) {
+  const struct { const char *name; int kind; } contents[] = {
+      {"normal", DATA_NORMAL}, {"near-duplicates", DATA_NEAR_DUPLICATES}, {"mean/std 1000", DATA_OFFSET}, {"20 % dead", -1}};
+  for (uint64_t n : {128u, 1024u, 65536u}) {
+    if (test_small && n > 128) continue;
+    for (auto &q : contents) {
+      const uint64_t d = n > 1024 ? 7 : 20;
+      if (n > 1024 && q.kind != DATA_NEAR_DUPLICATES) continue;  // seconds each
+      Subject s({q.kind < 0 ? DATA_NORMAL : data_kind(q.kind), ACTSCOPE_FLOAT32, n, d, LAYOUT_ROWS, 0, true, kBoth});
+      float *x = reinterpret_cast<float *>(s.tensor.memory.data);
+      if (q.kind < 0) {
+        for (uint64_t k = 0; k < n * d; k += 5) x[k] = 0;  // d is a multiple of 5
+        ref_matrix_free(&s.matrix);
+        ref_matrix_load(&s.matrix, &s.shaped, 0);
+      }
+      const auto features = s.valid();
+      Device<float> r(d * d);
+      static cuda_layers t;
+      actscope_cuda_layers_begin(&t);
+      s.add(&t);
+      s.layer->gram = nullptr, s.layer->feature_gram = r.p;
+      uint64_t bytes, words;
+      actscope_cuda_standardise_scratch(&t, &bytes, &words);
+      Device<char> scratch(bytes);
+      Device<unsigned> counters(words);
+      counters.zero();
+      CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
+      CHECK_LAUNCH(actscope_cuda_select(&t, 0));
+      CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+      CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+      const uint64_t valid = features.size();
+      CHECK(valid == (q.kind < 0 ? d / 5 * 4 : d));
+      double worst = 0;
+      for (uint64_t a = 0; a < valid; ++a)
+        for (uint64_t b = a + 1; b < valid; ++b) {
+          long double mean[2] = {0, 0}, square[2] = {0, 0}, product = 0;
+          const uint64_t f[2] = {features[a], features[b]};
+          for (int k = 0; k < 2; ++k)
+            for (uint64_t i = 0; i < n; ++i) mean[k] += (long double)s.matrix.x[i * d + f[k]] / n;
+          for (uint64_t i = 0; i < n; ++i) {
+            const long double u = s.matrix.x[i * d + f[0]] - mean[0], v = s.matrix.x[i * d + f[1]] - mean[1];
+            square[0] += u * u, square[1] += v * v, product += u * v;
+          }
+          const double off = std::fabs((double)(r[a * valid + b] - product / sqrtl(square[0] * square[1])));
+          worst = off > worst || off != off ? off : worst;
+        }
+      SHAPE("%s, %llu samples: max |error of r| %.1e", q.name, (unsigned long long)n, worst);
+      CHECK(worst <= 3e-6);
+      if (getenv("SIM_ERRORS")) printf("  %s, %llu samples: max |error of r| %.1e\n", q.name, (unsigned long long)n, worst);
+    }
+  }
+}
