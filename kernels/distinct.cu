@@ -125,10 +125,8 @@ distinct_pass(const __grid_constant__ cuda_distinct_table table, uint32_t pass) 
   const int tid = (int)threadIdx.x;
   uint64_t unit = first_unit(table.units, blockIdx.x, gridDim.x);
   const uint64_t end = first_unit(table.units, blockIdx.x + 1, gridDim.x);
-  int l = 0;
-  while (l + 1 < table.layers && table.layer[l + 1].first_unit <= unit) ++l;
 
-  for (; unit < end; ++l) {
+  for (int l = layer_of_unit(table, unit); unit < end; ++l) {
     const cuda_distinct_layer &layer = table.layer[l];
     const uint64_t stop_all = layer.first_unit + units_of(layer);
     uint64_t u = unit - layer.first_unit, stop = (stop_all < end ? stop_all : end) - layer.first_unit;

@@ -12,6 +12,7 @@
 //            registers every TUNE_PAIRS_PROMOTE features. With the low part a feature's norm is 1 to 1e-7; without it to 1e-4.
 #include "gpu.cuh"
 #include "kernels.h"
+#include "sides.cuh"
 #include "tuning.h"
 
 namespace {
@@ -51,9 +52,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant
   __shared__ double sums[kThreads / 32 + 1];
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
   const int row_w = warp / 4 * 64, col_w = warp % 4 * 32;
-  int l = 0;
-  while (l + 1 < t.layers && t.layer[l + 1].first_block <= blockIdx.x) ++l;
-  const cuda_layer &layer = t.layer[l];
+  const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
   const uint32_t splits = splits_of(layer), tiles = tiles_of(layer), block = blockIdx.x - layer.first_block;
   const uint32_t tile = block / splits, split = block % splits;
   uint32_t ti = 0, tj = tile;

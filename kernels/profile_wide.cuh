@@ -351,10 +351,8 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
 
   uint64_t unit = first_unit(table.units, blockIdx.x, gridDim.x);
   const uint64_t end = first_unit(table.units, blockIdx.x + 1, gridDim.x);
-  int l = 0;
-  while (l + 1 < table.layers && table.layer[l + 1].first_unit <= unit) ++l;
 
-  for (; unit < end; ++l) {
+  for (int l = layer_of_unit(table, unit); unit < end; ++l) {
     const cuda_profile_layer &layer = table.layer[l];
     const uint64_t units = units_of(layer), stop_all = layer.first_unit + units;
     uint64_t u = unit - layer.first_unit, stop = (stop_all < end ? stop_all : end) - layer.first_unit;

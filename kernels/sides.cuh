@@ -1,9 +1,16 @@
-// sides.cuh - where the elements of a layer lie, of kernels that look at features.
+// sides.cuh - which layer of a table a block belongs to, and where its elements lie: of kernels that look at features.
 #pragma once
 #include "gpu.cuh"
 #include "kernels.h"
 
 namespace {
+// A layer's first block is layer.first_block.
+__device__ __forceinline__ int layer_of(const cuda_layers &t, uint32_t block) {
+  int l = 0;
+  while (l + 1 < t.layers && t.layer[l + 1].first_block <= block) ++l;
+  return l;
+}
+
 struct Sides {
   const cuda_layers &t;
   const cuda_layer &layer;

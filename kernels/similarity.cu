@@ -1,6 +1,6 @@
 // similarity.cu - the mean cosine between samples of all layers: their norms, then the sum of the samples divided by them.
 //
-// Contents   strides · norms · sums · launching · entry points
+// Contents   cuts · norms · sums · launching · entry points
 //
 // norms      A block takes a group of samples over a slice of the features; a thread adds up its squares in doubles, the
 //            block adds its threads up in order, and the last of the blocks that share samples adds up the slices in order
@@ -13,24 +13,13 @@
 #include "core/similarity.h"
 #include "gpu.cuh"
 #include "kernels.h"
+#include "sides.cuh"
 #include "tuning.h"
 
 namespace {
 constexpr int kThreads = 256;
 
-// ---- Strides -----------------------------------------------------------------------------------------------------------
-__device__ __forceinline__ int64_t offset_of(const cuda_layers &t, int first, int dims, uint64_t i) {
-  if (dims == 1) return (int64_t)i * t.axis[first].stride;
-  int64_t at = 0;
-#pragma unroll 1
-  for (int d = dims - 1; d >= 0; --d) {
-    const uint64_t extent = (uint64_t)t.axis[first + d].extent;
-    at += (int64_t)(i % extent) * t.axis[first + d].stride;
-    i /= extent;
-  }
-  return at;
-}
-
+// ---- Cuts --------------------------------------------------------------------------------------------------------------
 // A stage's view of a layer: sums over its inner side for each index of its outer one.
 struct Cut {
   uint64_t outer, inner;    // how many
@@ -48,12 +37,6 @@ __host__ __device__ inline Cut cut_of(uint64_t outer, uint64_t inner, bool adjac
 }
 __host__ __device__ inline Cut norms_cut(const cuda_layer &l) { return cut_of(l.samples, l.features, !l.features_adjacent); }
 __host__ __device__ inline Cut sums_cut(const cuda_layer &l) { return cut_of(l.features, l.samples, l.features_adjacent != 0); }
-
-__device__ __forceinline__ int layer_of(const cuda_layers &t, uint32_t b) {
-  int l = 0;
-  while (l + 1 < t.layers && t.layer[l + 1].first_block <= b) ++l;
-  return l;
-}
 
 // Where a thread of a block is: its outer index, and the inner ones first, first + step, ... below stop.
 struct Place {
@@ -99,14 +82,15 @@ template <actscope_dtype kType>
 __global__ void __launch_bounds__(kThreads, 2) norms_kernel(const __grid_constant__ cuda_layers t, double *partial, unsigned *done) {
   __shared__ double shared[kThreads];
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
+  const Sides sides{t, layer};
   const Cut c = norms_cut(layer);
   const Place p = place_of(c, blockIdx.x - layer.first_block);
   double square = 0;
   if (p.real) {
-    const int64_t base = offset_of(t, layer.sample_axis, layer.sample_dims, p.index);
+    const int64_t base = sides.sample(p.index);
 #pragma unroll 4
     for (uint64_t f = p.first + (uint64_t)p.lane; f < p.stop; f += (uint64_t)p.lanes) {
-      const double x = dtype_load(kType, layer.data, base + offset_of(t, layer.feature_axis, layer.feature_dims, f));
+      const double x = dtype_load(kType, layer.data, base + sides.feature(f));
       square = fma(x, x, square);
     }
   }
@@ -125,16 +109,17 @@ __global__ void __launch_bounds__(kThreads, 2) sums_kernel(const __grid_constant
   __shared__ double total[kThreads / 32 + 1];
   __shared__ unsigned long long counts[2 * (kThreads / 32 + 1)];
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
+  const Sides sides{t, layer};
   const Cut c = sums_cut(layer);
   const Place p = place_of(c, blockIdx.x - layer.first_block);
   double *group_square = partial + layer.first_partial + (c.slices > 1 ? c.slices * c.outer : 0);
   double sum = 0;
   if (p.real) {
-    const int64_t base = offset_of(t, layer.feature_axis, layer.feature_dims, p.index);
+    const int64_t base = sides.feature(p.index);
 #pragma unroll 4
     for (uint64_t s = p.first + (uint64_t)p.lane; s < p.stop; s += (uint64_t)p.lanes) {
       const double w = layer.unit[s];
-      if (w > 0) sum = fma(w, dtype_load(kType, layer.data, base + offset_of(t, layer.sample_axis, layer.sample_dims, s)), sum);
+      if (w > 0) sum = fma(w, dtype_load(kType, layer.data, base + sides.sample(s)), sum);
     }
   }
   sum = merge_lanes(sum, c, p, shared);

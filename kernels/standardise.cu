@@ -1,6 +1,6 @@
 // standardise.cu - feature moments, which features take part in correlations, and their z-scores in binary16.
 //
-// Contents   layers and their strides · columns · select · standardise · entry points
+// Contents   layers · columns · select · standardise · entry points
 //
 // columns      One thread sums its samples of one feature in doubles about its first sample (3 operations an element,
 //              bound by memory where double runs at half the rate of float32), the block merges threads in order, and the
@@ -21,13 +21,7 @@
 namespace {
 constexpr int kThreads = 256, kTileFeatures = 32, kTileSamples = 64;
 
-// ---- Layers and their strides ----------------------------------------------------------------------------------------
-// The layer that block `b` belongs to; its first block is layer.first_block.
-__device__ __forceinline__ int layer_of(const cuda_layers &t, uint32_t b) {
-  int l = 0;
-  while (l + 1 < t.layers && t.layer[l + 1].first_block <= b) ++l;
-  return l;
-}
+// ---- Layers ----------------------------------------------------------------------------------------------------------
 __host__ __device__ inline uint64_t groups_of(const cuda_layer &layer) {
   const uint64_t each = layer.features_adjacent ? 32 : 8;
   return (layer.features + each - 1) / each;

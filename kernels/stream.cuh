@@ -60,6 +60,14 @@ __device__ __forceinline__ unsigned block_of(uint64_t units, uint64_t unit, unsi
   return low;
 }
 
+// The layer that has the unit.
+template <class Table>
+__device__ __forceinline__ int layer_of_unit(const Table &t, uint64_t unit) {
+  int l = 0;
+  while (l + 1 < t.layers && t.layer[l + 1].first_unit <= unit) ++l;
+  return l;
+}
+
 // ---- Tables ----------------------------------------------------------------------------------------------------------
 // Adds a layer's place to a table; NULL when the table is full. Data is aligned to its elements' size.
 template <class Table>
