@@ -16,6 +16,8 @@ static void close_state(actscope_plan *p) {
   struct cuda_state *s = p->state;
   int before;
   if (!s) return;
+  for (size_t i = 0; s->newest && i < p->count; ++i) /* replays were no calls: a plan that changes its shapes counts on from them */
+    if (p->layers[i].sequence < s->newest[i]) p->layers[i].sequence = s->newest[i];
   if (!actscope_cuda_enter(p->options.device_index, &before)) {
     if (s->recorded) actscope_cuda_event_wait(s->event); /* reports and staging are still being used */
     if (s->event) actscope_cuda_event_destroy(s->event);

@@ -21,6 +21,7 @@ void test_broken_device(void);
 void test_budgets(void);
 void test_capture(void);
 void test_captured_ways(void);
+void test_replays_count(void);
 void test_chains_apart(void);
 void test_distinct(void);
 void test_failing_calls(void);

@@ -127,6 +127,29 @@ void test_graph(void) { /* one graph: the same reports; moved tensors, skipped o
   for (int k = 0; k < STEPS; ++k) network_free(steps[k]);
 }
 
+/* Replays count, also for what comes after a change of shapes: no sample is seen twice, no number given twice. */
+void test_replays_count(void) {
+  struct network *n[2] = {network_new(), network_new()};
+  struct CUstream_st *stream = hook_stream(0);
+  for (int k = 0; k < 2; ++k) network_add(n[k], DATA_FACTORS, ACTSCOPE_FLOAT32, (uint64_t)(12 + k), 30, LAYOUT_ROWS);
+  actscope_options o = cuda_options();
+  actscope_layer_report r;
+  actscope_plan *p = own_plan_of(n[0], &o);
+  CHECK_STATUS(actscope_plan_enqueue(p, n[0]->there, 1, stream), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+  CHECK(hook_capture_begin(stream) == 0);
+  CHECK_STATUS(actscope_plan_enqueue(p, n[0]->there, 1, stream), ACTSCOPE_OK);
+  CHECK(hook_capture_end(stream) == 0);
+  for (int k = 0; k < 4; ++k) CHECK(hook_replay() == 0);
+  CHECK_STATUS(actscope_plan_reshape(p, n[1]->layers, 1), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_enqueue(p, n[1]->there, 1, stream), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+  CHECK_STATUS(actscope_plan_report(p, 0, &r), ACTSCOPE_OK);
+  note(r.sequence == 6, __LINE__, "number %llu after one enqueue and four replays", (unsigned long long)r.sequence);
+  plan_end(p);
+  network_free(n[0]), network_free(n[1]);
+}
+
 /* Every way to enqueue can be captured, and a replay of it is the enqueue again, bit for bit. */
 enum { ALL_LAYERS, ONE_BY_ONE, SOME, WINDOWS_OF_TWO, WINDOWS_UNTIL_RESET, OWN_GRAPH, LEAST_MEMORY, WAYS_TO_ENQUEUE };
 static void enqueue_by(int way, actscope_plan *p, const struct network *n, int line) {

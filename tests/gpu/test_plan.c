@@ -236,7 +236,7 @@ int main(int argc, char **argv) {
                {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
                {"skipping", test_skipping, 0},
                {"two plans", test_two_plans, 0},       {"capture", test_capture, 0},
-               {"captured ways", test_captured_ways, 0}, {"order of pairs", test_order_of_pairs, 0},
+               {"captured ways", test_captured_ways, 0}, {"replays count", test_replays_count, 0}, {"order of pairs", test_order_of_pairs, 0},
                {"large tensor", test_large_tensor, 0},
                {"samples", test_samples, 0},           {"streams", test_streams, 0},           {"other stream", test_other_stream, 0}, {"chains apart", test_chains_apart, 0},
                {"windows", test_windows, 0},           {"history", test_history, 0},
