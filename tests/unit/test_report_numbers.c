@@ -10,7 +10,7 @@
 #include "reference/data.h"
 #include "reference/reference.h"
 
-TestSuite(numbers, .timeout = 120);
+TestSuite(numbers, .timeout = 240);
 
 #define CHECK(c) cr_assert_eq(compare_end(&(c)), 0, "%s", (c).text)
 
