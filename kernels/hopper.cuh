@@ -23,7 +23,7 @@ constexpr int kBoxColumns = 64, kBoxRows = 128, kBoxBytes = kBoxColumns * kBoxRo
 // 128 bytes each, the eight 16-byte pieces of a row exchanged by its number modulo 8 (the 128-byte swizzle), from a multiple
 // of 1024 bytes on. What lies outside the tensor is zeros. z is aligned to 16 bytes, pitch a multiple of 8, neither empty.
 // The driver's function is found at run time, so that programs start where there is no driver.
-inline cudaError_t box_map(CUtensorMap *map, const uint16_t *z, uint64_t rows, uint32_t pitch) {
+static inline cudaError_t box_map(CUtensorMap *map, const uint16_t *z, uint64_t rows, uint32_t pitch) {
   using Encode = CUresult (*)(CUtensorMap *, CUtensorMapDataType, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *,
                               const uint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
   static void *cached = nullptr;

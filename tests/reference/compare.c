@@ -176,6 +176,12 @@ void compare_correlation(struct compare *c, const actscope_correlation *got, con
   VALUE(max_abs, bound_max_r, 1);
   if (functionals & ACTSCOPE_PAIRS_SIGNED) VALUE(mean, bound_mean_r, 1);
   else compare_value(c, "mean", got->mean, NAN, 0, 0);
+  const double *halves[][2] = {{&got->split_half, &ref->split_half}, {&got->split_half_rms, &ref->split_half_rms}};
+  for (int k = 0; k < 2; ++k)
+    compare_value(c, k ? "split_half_rms" : "split_half", *halves[k][0], functionals & ACTSCOPE_PAIRS_SPLIT_HALF ? *halves[k][1] : NAN,
+                  bound_mean_r.atol, bound_mean_r.rtol);
+  compare_value(c, "noise_floor_shift", got->noise_floor_shift, functionals & ACTSCOPE_PAIRS_SHIFT ? ref->noise_floor_shift : NAN,
+                bound_mean_r.atol, bound_mean_r.rtol);
   /* The interval is mean |r| and a multiple of sqrt(variance / m), variance = mean r^2 - (mean |r|)^2: where all |r| are
    * alike, what the means may be off by is all of it. */
   double a = ref->mean_abs, v = ref->mean_square - a * a, off = bound_mean_r.rtol * a + bound_mean_r.atol;

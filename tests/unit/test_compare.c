@@ -170,8 +170,10 @@ Test(compare, reports_leave_no_field_out) {
   EACH_FIELD(actscope_rank, rank, other_rank, compare_rank(&c, &other_rank, &rank))
   EACH_FIELD(actscope_similarity, similarity, other_similarity, compare_similarity(&c, &other_similarity, &similarity))
   actscope_correlation other;
+  correlation.value.split_half = 0.5, correlation.value.split_half_rms = 0.25, correlation.value.noise_floor_shift = 0.1;
   EACH_FIELD(actscope_correlation, correlation.value, other,
-             compare_correlation(&c, &other, &correlation, ACTSCOPE_PAIRS_ALL))
+             compare_correlation(&c, &other, &correlation,
+                                 ACTSCOPE_PAIRS_ALL | ACTSCOPE_PAIRS_SPLIT_HALF | ACTSCOPE_PAIRS_SHIFT))
 }
 
 Test(guard, sees_single_bytes_on_both_sides) {
