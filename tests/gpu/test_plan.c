@@ -247,6 +247,7 @@ int main(int argc, char **argv) {
                {"broken device", test_broken_device, 1}};
   int passed = 0, failed = 0;
   small = getenv("SIM_SMALL") != NULL || getenv("ACTSCOPE_TEST_SMALL") != NULL;
+  const int times = getenv("SIM_TIMES") != NULL; /* of the processor */
   hook_begin(argc > 1 ? argv[1] : NULL);
   for (size_t i = 0; i < sizeof tests / sizeof *tests; ++i) {
     if (tests[i].sim_alone == 1 && !hook_sim()) continue;
@@ -263,7 +264,9 @@ int main(int argc, char **argv) {
       return 77;
     }
     failures = 0;
+    const clock_t began = clock();
     tests[i].run();
+    if (times) printf("  %6.2f s  %s\n", (double)(clock() - began) / CLOCKS_PER_SEC, tests[i].name);
     note(hook_damage() == 0, __LINE__, "bytes behind an allocation were written");
     if (failures) printf("  FAILED plan on a GPU: %s: %d checks\n", tests[i].name, failures), ++failed;
     else ++passed;

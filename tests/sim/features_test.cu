@@ -57,7 +57,7 @@ struct Subject {  // a layer with all its device memory
     columns = std::make_unique<Device<column>>(d);
     list = std::make_unique<Device<uint32_t>>(d), order = std::make_unique<Device<uint32_t>>(d);
     hi = std::make_unique<Device<uint16_t>>(z), lo = std::make_unique<Device<uint16_t>>(what.three ? z : 0);
-    weight = std::make_unique<Device<float>>(d), gram = std::make_unique<Device<float>>(n * n);
+    weight = std::make_unique<Device<float>>(d), gram = std::make_unique<Device<float>>(n > 8192 ? 0 : n * n);  // 16 GiB at 65536
     state.zero();
   }
   ~Subject() {
