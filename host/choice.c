@@ -18,8 +18,9 @@ static const double exact_cost_max = 1e13;
 struct rates {
   double bytes;    /* read, with the profile's sums */
   double counted;  /* the same with the value histogram or the sketch besides */
-  double fma;      /* multiply-adds of the pair products */
-  double fma64;    /* the same of float64 */
+  double fma;      /* multiply-adds of the Gram matrix */
+  double pairs;    /* and of the pair products, at the precision asked for */
+  double pairs64;  /* the same of float64 */
   double eigen;    /* operations of the eigenvalues, one thread */
   double start;    /* seconds a layer, whatever its size */
 };
@@ -29,16 +30,16 @@ struct rates {
 static struct rates rates_of(actscope_device device, const actscope_options *o) {
   if (device == ACTSCOPE_DEVICE_CUDA) {
     const double products = o->precision == ACTSCOPE_PRECISION_FP32 ? 3 : 1;
-    return (struct rates){3.8e12, 2.4e12, 2.7e14 / products, 1.35e14 / products, 2e9, 5e-6};
+    return (struct rates){3.8e12, 2.4e12, 2.7e14 / products, 2.7e14 / products, 1.35e14 / products, 2e9, 5e-6};
   }
   static const double fma[] = {1.1e10, 2.9e10, 5.2e10}; /* baseline, AVX2, AVX-512 */
   const double t = o->threads, memory = t < 4 ? t : 4;  /* more threads than that do not read faster */
   const double all = fma[actscope_cpu_isa()] * t, integers = o->precision == ACTSCOPE_PRECISION_FP16 ? 1.4 : 1;
-  return (struct rates){9e9 * memory, 3.5e9 * memory, all * integers, all / 2, 2e9, 2e-5};
+  return (struct rates){9e9 * memory, 3.5e9 * memory, all, all * integers, all / 2, 2e9, 2e-5};
 }
 
 static double pairs_seconds(const struct rates *r, const struct plan_layer *l, double pairs) {
-  return (double)l->samples * pairs / (l->dtype == ACTSCOPE_FLOAT64 ? r->fma64 : r->fma);
+  return (double)l->samples * pairs / (l->dtype == ACTSCOPE_FLOAT64 ? r->pairs64 : r->pairs);
 }
 
 static double all_pairs(const struct plan_layer *l) {
