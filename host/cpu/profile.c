@@ -10,13 +10,13 @@
 #include <omp.h>
 
 #include "cpu/cpu.h"
+#include "cpu/segment.h"
 #include "error.h"
 
 enum {
   CHUNKS = 256,         /* at the most */
   CHUNK = 16384,        /* elements, at the least */
   GATHER = 1024,        /* elements gathered at once; shorter runs than half of it are gathered too */
-  FEW = 64,             /* elements whose logarithms are taken in double */
   KEYS = 1024,          /* keys made and inserted at once */
   TABLE_GAP = 2112,     /* bytes between tables */
   TABLES_FROM = 1 << 19, /* elements a worker from which on four tables pay for being cleared and added up */
@@ -222,131 +222,6 @@ static void walk(const struct stream *s, uint64_t from, uint64_t to, char *gathe
   }
 }
 
-/* ---- Moments of a chunk ------------------------------------------------------------------------------------------------
- * Blocks are summed about a pivot; blocks with the same pivot form a segment, whose sums are added in double. A block
- * whose mean lies more than 1.5 standard deviations of all values of the chunk so far away from the pivot would lose
- * digits: it closes the segment and starts another, about the mean of all so far if that is near enough, else about its
- * own. Steps and drift widen that deviation, so that few blocks are summed twice. */
-struct segment {
-  struct moments closed; /* earlier segments; counts and extrema of all */
-  struct profile_frame frame;
-  int scale_log, abs_log;      /* frame.scale is 2^-scale_log */
-  double n, s1, s2, s3, s4, abs, abs_log2;
-  double closed_n, closed_mean, closed_m2, closed_abs; /* `closed` in units of the frame, about its pivot */
-};
-
-static void segment_close(struct segment *g) {
-  if (g->n > 0) {
-    struct moments m;
-    moments_init(&m);
-    m.exponent = g->scale_log > 200 || g->scale_log < -200 ? g->scale_log : 0;
-    int e = (int)m.exponent, r = g->abs_log - e;
-    double f = ldexp(1, g->scale_log - e);
-    moments_from_shifted(&m, (uint64_t)g->n, ldexp(g->frame.pivot, -e), g->s1 * f, g->s2 * f * f, g->s3 * f * f * f,
-                         g->s4 * (f * f) * (f * f));
-    m.mean = ldexp(m.mean, e);
-    m.abs_sum = ldexp(g->abs, r);
-    m.abs_log_sum = ldexp(0.6931471805599453 * (g->abs_log2 + r * g->abs), r);
-    moments_merge(&g->closed, &m);
-  }
-  g->n = g->s1 = g->s2 = g->s3 = g->s4 = g->abs = g->abs_log2 = 0;
-}
-
-static double load(const void *x, uint32_t i, size_t size) {
-  if (size == 8) { double v; memcpy(&v, (const char *)x + i * sizeof v, sizeof v); return v; }
-  float v;
-  memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
-  return v;
-}
-
-static int clamp(int v, int limit) { return v > limit ? limit : v < -limit ? -limit : v; }
-
-static void segment_frame(struct segment *g, double pivot, int scale_log, int abs_log, size_t size) {
-  int limit = size == 8 ? 1000 : 126, e = (int)g->closed.exponent;
-  g->frame.pivot = size == 4 ? (double)(float)pivot : pivot;
-  g->scale_log = clamp(scale_log, limit);
-  g->abs_log = clamp(abs_log, limit);
-  g->frame.scale = ldexp(1, -g->scale_log);
-  g->frame.abs_scale = ldexp(1, -g->abs_log);
-  g->closed_n = (double)g->closed.n;
-  g->closed_mean = ldexp(g->closed.mean, -g->scale_log) - ldexp(g->frame.pivot, -g->scale_log);
-  g->closed_m2 = ldexp(g->closed.m2, 2 * (e - g->scale_log));
-  g->closed_abs = ldexp(g->closed.abs_sum, e - g->abs_log);
-}
-
-/* A new segment, framed by the finite ones of n elements. */
-static void segment_open(struct segment *g, const void *x, uint32_t n, size_t size) {
-  double top = 0, sum = 0, abs = 0, square = 0, k = 0;
-  segment_close(g);
-  for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size);
-    if (core_finite(v) && fabs(v) > top) top = fabs(v);
-  }
-  int t = top > 0 ? clamp(ilogb(top), 1000) : 0;
-  double unit = ldexp(1, -t);
-  for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size);
-    if (!core_finite(v)) continue;
-    k += 1, sum += v * unit, abs += fabs(v * unit);
-  }
-  double pivot = k > 0 ? ldexp(sum / k, t) : 0;
-  if (size == 4) pivot = (float)pivot;
-  for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size), d = v * unit - pivot * unit;
-    if (core_finite(v)) square += d * d;
-  }
-  segment_frame(g, pivot, square > 0 ? ilogb(sqrt(square / k)) + t : t, abs > 0 ? ilogb(abs / k) + t : t, size);
-}
-
-/* All values so far, with a block, in the segment's units. */
-struct so_far {
-  double n, mean, variance, abs;
-};
-static struct so_far segment_with(const struct segment *g, const struct profile_sums *b) {
-  double n = g->n + b->n, s1 = g->s1 + b->s1, mean = s1 / n, m2 = g->s2 + b->s2 - s1 * mean;
-  struct so_far s = {n + g->closed_n, mean, 0, g->abs + b->abs + g->closed_abs};
-  if (g->closed_n > 0) {
-    double d = g->closed_mean - mean;
-    m2 += g->closed_m2 + d * d * n * g->closed_n / s.n;
-    s.mean += d * g->closed_n / s.n;
-  }
-  s.variance = m2 / s.n;
-  return s;
-}
-
-static int near(double mean, double pivot, double variance) { return (mean - pivot) * (mean - pivot) <= 2.25 * variance; }
-
-enum verdict { TAKEN, FAR, LOST };
-/* TAKEN: the block's sums keep their digits. FAR: its mean is far from the pivot. LOST: its sums left the range. */
-static enum verdict segment_judge(const struct segment *g, const struct profile_sums *b) {
-  if (!core_finite(b->s4) || !core_finite(b->abs)) return LOST;
-  if (b->n == 0 || (b->min == b->max && b->min == g->frame.pivot)) return TAKEN;
-  struct so_far s = segment_with(g, b);
-  if (!(s.variance >= 0x1p-40) || !(s.abs >= 0x1p-40 * s.n)) return LOST;
-  return near(b->s1 / b->n, 0, s.variance) ? TAKEN : FAR;
-}
-
-/* A new segment for a block that is FAR, by its sums. */
-static void segment_follow(struct segment *g, const struct profile_sums *b, size_t size) {
-  struct so_far s = segment_with(g, b);
-  double mean = b->s1 / b->n, pivot = near(mean, s.mean, s.variance) ? s.mean : mean;
-  int scale_log = g->scale_log, abs_log = g->abs_log;
-  pivot = g->frame.pivot + ldexp(pivot, scale_log);
-  segment_close(g);
-  segment_frame(g, pivot, scale_log + ilogb(sqrt(s.variance)), abs_log + ilogb(s.abs / s.n), size);
-}
-
-static void segment_add(struct segment *g, const struct profile_sums *b) {
-  struct moments *m = &g->closed;
-  g->n += b->n;
-  g->s1 += b->s1, g->s2 += b->s2, g->s3 += b->s3, g->s4 += b->s4;
-  g->abs += b->abs, g->abs_log2 += b->abs_log2;
-  if (b->min < m->min) m->min = b->min;
-  if (b->max > m->max) m->max = b->max;
-  m->zero += b->zero, m->negative += b->negative, m->subnormal += b->subnormal;
-  m->nan += b->nan, m->positive_inf += b->positive_inf, m->negative_inf += b->negative_inf;
-}
-
 /* ---- Workers ------------------------------------------------------------------------------------------------------------ */
 
 struct job {
@@ -369,7 +244,7 @@ struct worker {
   struct profile_counts counts;
   uint64_t counted; /* in the tables since they were emptied */
   struct segment segment;
-  int opened;
+  int opened; /* the segment of this chunk has begun */
 };
 
 static void worker_init(struct worker *w, struct job *job, int index) {
@@ -399,45 +274,21 @@ static void worker_flush(struct worker *w) {
   w->counted = 0;
 }
 
-/* The logarithms of a few values in double: an error of one logarithm is one of the entropy over ln n. */
-static void log_exactly(const void *x, uint32_t n, size_t size, double scale, struct profile_sums *b) {
-  b->abs = b->abs_log2 = 0;
-  for (uint32_t i = 0; i < n; ++i) {
-    double a = fabs(load(x, i, size)) * scale;
-    if (!core_finite(a) || a == 0) continue;
-    b->abs += a;
-    b->abs_log2 += a * log2(a);
-  }
-}
-
 /* Returns whether the sketch has the block already. */
 static int sum_block(struct worker *w, const void *x, uint32_t n) {
   const struct layout *l = w->job->l;
   const struct profile_table *simd = w->job->simd;
   struct segment *g = &w->segment;
   struct profile_sums b;
-  int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0;
+  int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0, hashed = 0;
   profile_sums_function *sums = l->size == 4 ? simd->sums32 : simd->sums64;
-  if (!w->opened) segment_open(g, x, n < 32 ? n : 32, l->size);
+  if (!w->opened) actscope_segment_begin(g, x, n, l->size);
   w->opened = 1;
-  int hashed = 0;
   if (l->size == 4 && flags && l->histogram && simd->all32 && w->job->sketch && w->sketch.full >= PROFILE_MOSTLY_FULL)
     hashed = simd->all32(x, n, &g->frame, &w->counts, &w->sketch, &b);
   else
     sums(x, n, &g->frame, flags, l->histogram ? &w->counts : 0, &b);
-  if (!core_finite(b.s4) || !core_finite(b.abs)) sums(x, n, &g->frame, flags |= PROFILE_MASKED, 0, &b);
-  enum verdict verdict = segment_judge(g, &b);
-  if (verdict == FAR) {
-    segment_follow(g, &b, l->size);
-    sums(x, n, &g->frame, flags, 0, &b);
-    verdict = segment_judge(g, &b);
-  }
-  if (verdict != TAKEN) {
-    segment_open(g, x, n, l->size);
-    sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, &b);
-  }
-  if ((flags & PROFILE_ENTROPY) && n <= FEW) log_exactly(x, n, l->size, g->frame.abs_scale, &b);
-  segment_add(g, &b);
+  actscope_segment_add(g, sums, flags, x, n, l->size, &b);
   return hashed;
 }
 
@@ -481,14 +332,10 @@ static void worker_run(struct worker *w, void (*take)(struct worker *, const voi
     uint64_t chunk = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
     if (chunk >= l->chunks) return;
     uint64_t from = chunk * l->chunk, to = l->elements - from > l->chunk ? from + l->chunk : l->elements;
-    if (l->sums && take == consume) {
-      memset(&w->segment, 0, sizeof w->segment);
-      moments_init(&w->segment.closed);
-      w->opened = 0;
-    }
+    w->opened = 0;
     walk(&job->stream, from, to, w->gather, take, w);
     if (l->sums && take == consume) {
-      segment_close(&w->segment);
+      actscope_segment_close(&w->segment);
       job->states[chunk] = w->segment.closed;
     }
   }
