@@ -52,9 +52,11 @@ LANE_FN uint32_t hash_numbers64(uint32_t *to, u64 bits, u64 magnitude, uint32_t 
 }
 
 /* Fetches what lies `ahead` bytes after `at`, likely to be asked for next, into the second-level cache. Moments alone go
- * from 0.65 to 0.85 of the read bandwidth with it on a processor of 8 lanes; 1 to 16 KiB are alike. */
+ * from 0.65 to 0.85 of the read bandwidth with it on a processor of 8 lanes; those of 16 lanes do not need it. Counting
+ * fills the processor's window with a few vectors' increments, so that loads come late: bfloat16 takes 0.80 of the time
+ * with it, quantiles on 16 lanes 0.65. 1 to 16 KiB are alike. */
 #define FETCH(at, ahead) __builtin_prefetch((const void *)((uintptr_t)(at) + (ahead)), 0, 2)
-enum { SUMS_AHEAD = 4096 };
+enum { AHEAD = 4096 };
 
 /* ---- Sums ------------------------------------------------------------------------------------------------------------- */
 
@@ -135,6 +137,7 @@ static void count16(const void *x, uint64_t n, const struct profile_counts *coun
   uint32_t *t0 = counts->table[0], *t1 = counts->table[1], *t2 = counts->table[2], *t3 = counts->table[3];
   const char *at = x, *end = at + n / 8 * 16;
   for (; at < end; at += 16) {
+    FETCH(at, AHEAD);
     uint64_t a = LOAD(uint64_t, at, 0), b = LOAD(uint64_t, at, 1);
     ++t0[a & 0xFFFF], ++t1[a >> 16 & 0xFFFF], ++t2[a >> 32 & 0xFFFF], ++t3[a >> 48];
     ++t0[b & 0xFFFF], ++t1[b >> 16 & 0xFFFF], ++t2[b >> 32 & 0xFFFF], ++t3[b >> 48];
@@ -145,6 +148,7 @@ static void count8(const void *x, uint64_t n, const struct profile_counts *count
   uint32_t *t0 = counts->table[0], *t1 = counts->table[1], *t2 = counts->table[2], *t3 = counts->table[3];
   uint64_t i = 0;
   for (; i + 8 <= n; i += 8) {
+    FETCH((const char *)x + i, AHEAD);
     uint64_t a = LOAD(uint64_t, x, i / 8);
     ++t0[a & 0xFF], ++t1[a >> 8 & 0xFF], ++t2[a >> 16 & 0xFF], ++t3[a >> 24 & 0xFF];
     ++t0[a >> 32 & 0xFF], ++t1[a >> 40 & 0xFF], ++t2[a >> 48 & 0xFF], ++t3[a >> 56];

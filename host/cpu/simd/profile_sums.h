@@ -83,7 +83,7 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
       V s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, sa = {0}, sl = {0};
       for (uint32_t end = group - v < LEVEL ? group : v + LEVEL; v < end; ++v) {
         const char *at = x + (size_t)v * sizeof(V);
-        if (LANES == 8 && !logs_apart) FETCH(at, SUMS_AHEAD);
+        if (!logs_apart && (LANES == 8 || histogram)) FETCH(at, AHEAD);
         V value = F(load_v)(at), lower = value, upper = value, size = (V)((U)value & magnitude);
         if (masked) {
           M real = F(less)(size, infinity);
