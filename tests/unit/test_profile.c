@@ -162,6 +162,27 @@ Test(profile, any_strides) {
   }
 }
 
+/* Counting changes tables where values begin to repeat and where they cease. */
+Test(profile, values_that_repeat_in_stretches) {
+  enum { N = 230000, STRETCH = 45000 };
+  static double x[N];
+  struct random_state r = {4};
+  for (int i = 0; i < N; ++i) {
+    double normal = random_normal(&r);
+    x[i] = i / STRETCH % 2 == 0 ? normal : i / STRETCH == 1 ? 0.5 : fmax(normal, 0);
+  }
+  for (int d = 0; d < DTYPES; ++d) {
+    struct laid_out t;
+    data_lay_out(&t, x, all_dtypes[d], N, 1, LAYOUT_ROWS);
+    for (int k = 0; k < 6; ++k) {
+      char title[96];
+      snprintf(title, sizeof title, "stretches, %s, %d threads, scratch %d", data_dtype_name(all_dtypes[d]), 1 + k % 2, k / 2);
+      check(&t.tensor, 1 + k % 2, (enum scratch)(k / 2), title);
+    }
+    data_free(&t);
+  }
+}
+
 /* ---- Determinism ------------------------------------------------------------------------------------------------------ */
 
 Test(profile, same_bits_whatever_threads_and_scratch) {
