@@ -137,7 +137,7 @@ enum {
   ACTSCOPE_PAIRS_SIGNED = 4,    /* the mean of r itself */
   ACTSCOPE_PAIRS_FEATURES = 8,  /* of each feature: keeps what actscope_plan_feature_correlations() tells, 24 bytes a feature */
   ACTSCOPE_PAIRS_ALL = 15,
-  /* beside them, on the CPU alone and at a cost of their own */
+  /* beside them, at a cost of their own */
   ACTSCOPE_PAIRS_SPLIT_HALF = 16, /* the halves of the samples against each other */
   ACTSCOPE_PAIRS_SHIFT = 32       /* a noise floor of rotated samples */
 };

@@ -217,6 +217,23 @@ __device__ __forceinline__ double window_mean(double &sum, unsigned long long &s
   return steps ? sum / (double)steps : core_nan();
 }
 
+__device__ GPU_NOINLINE void finish_nulls(const cuda_finish_layer &layer, actscope_correlation &c) {
+  struct cuda_window_state *w = layer.kept;
+  if (layer.halves) {
+    const struct cuda_halves *h = layer.halves;
+    halves_finish(h->product, h->first, h->second, h->valid, &c.split_half, &c.split_half_rms);
+    if (w) {
+      c.split_half = window_mean(w->half_sum, w->half_steps, c.split_half);
+      c.split_half_rms = window_mean(w->half_rms_sum, w->half_rms_steps, c.split_half_rms);
+    }
+  }
+  if (layer.shift) {
+    const uint64_t n = layer.shift->count;
+    const double floor = n > 0 ? pairs_value(&layer.shift->pairs.abs) / (double)n : core_nan();
+    c.noise_floor_shift = w ? window_mean(w->shift_sum, w->shift_steps, floor) : floor;
+  }
+}
+
 __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, struct cuda_report &r) {
   const struct cuda_features f = *layer.features_out;
   const uint64_t total = pairs_total(f.valid);
@@ -250,6 +267,7 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
     r.correlation.pairs = r.correlation.pairs_total;
     r.correlation.adjusted_rms = pairs_adjusted_rms(r.correlation.mean_square, layer.samples);
   }
+  finish_nulls(layer, r.correlation);
   r.rank.participation_ratio = f.valid > 0 ? gram_participation_ratio(frobenius, f.valid) : core_nan();
   r.rank.effective_rank = layer.effective_rank && f.valid > 0 ? *layer.effective_rank : core_nan();
   if (w) {

@@ -8,6 +8,8 @@
 //            order, so the result does not depend on timing. Features that come in strips are added to the same parts, a launch
 //            a strip. At [128, 8192] that is one tile, 32 blocks of 256 features,
 //            0.27 GFLOP a product and 2 MiB of parts: less time than reading z takes.
+// Halves     The same matrix of two halves of the samples, their z-scores side by side in the rows of z, each of its own: the
+//            three blocks' norms say how the correlations of one half show in the other (core/halves.h).
 // Precision  As correlation.cu: hi hi + (hi lo + lo hi) 2^-11 where there is a low part, accumulators added to float32
 //            registers every TUNE_PAIRS_PROMOTE features. With the low part a feature's norm is 1 to 1e-7; without it to 1e-4.
 #include "gpu.cuh"
@@ -49,7 +51,7 @@ __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
 __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant__ cuda_layers t, float *partial, double *squares, unsigned *done) {
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
-  __shared__ double sums[kThreads / 32 + 1];
+  __shared__ double sums[3 * (kThreads / 32 + 1)];
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
   const int row_w = warp / 4 * 64, col_w = warp % 4 * 32;
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
@@ -144,8 +146,8 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant
   if (layer.gram_parts && !layer.gram_ends) return;
   if (!last_block(done + layer.first_counter + 1 + tile, splits)) return;
 
-  double square[1] = {0};
-  const double scale = 1 / (double)layer.samples;
+  double square[3] = {0, 0, 0};  // of all; or of the first half, of the second, and of both
+  const double scale = layer.halves ? 1 : 1 / (double)layer.samples;
 #pragma unroll 1
   for (int o = 0; o < 64; ++o) {
     const int i = o / 16, j = o / 4 % 4, e = o % 4;
@@ -155,19 +157,35 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant
     const uint64_t row = (uint64_t)ti * kTile + (uint64_t)(row_w + i * 16 + e / 2 * 8 + lane / 4);
     const uint64_t col = (uint64_t)tj * kTile + (uint64_t)(col_w + j * 8 + lane % 4 * 2 + e % 2);
     if (row >= layer.samples || col >= layer.samples) continue;
-    square[0] += k * k * (ti == tj ? 1 : 2);
+    const double k2 = k * k, both = ti == tj ? k2 : 2 * k2;
+    if (!layer.halves) {
+      square[0] += both;
+    } else if ((row < layer.second_half) == (col < layer.second_half)) {
+      if (row < layer.second_half) square[0] += both; else square[1] += both;
+    } else if (row < col) {
+      square[2] += k2;
+    }
     if (layer.gram) {
       layer.gram[row * layer.samples + col] = (float)k;
       if (ti != tj) layer.gram[col * layer.samples + row] = (float)k;
     }
   }
   block_sum<kThreads>(square, sums);
-  if (tid == 0) squares[layer.first_counter + tile] = square[0];
+  double *mine = squares + 3 * (uint64_t)(layer.first_counter + tile);
+  if (tid == 0) mine[0] = square[0], mine[1] = square[1], mine[2] = square[2];
   if (!last_block(done + layer.first_counter, tiles)) return;
   if (tid == 0) {
-    double sum = 0;
-    for (uint32_t i = 0; i < tiles; ++i) sum += squares[layer.first_counter + i];
-    *layer.frobenius_square = sum;
+    double sum[3] = {0, 0, 0};
+    for (uint32_t i = 0; i < tiles; ++i)
+      for (int k = 0; k < 3; ++k) sum[k] += squares[3 * (uint64_t)(layer.first_counter + i) + k];
+    if (layer.halves) {  // less the features with themselves
+      const double n = (double)found, a = (double)layer.half_samples[0], b = (double)layer.half_samples[1];
+      layer.halves->first = sum[0] / (a * a) - n, layer.halves->second = sum[1] / (b * b) - n;
+      layer.halves->product = sum[2] / (a * b) - n;
+      layer.halves->valid = found;
+    } else {
+      *layer.frobenius_square = sum[0];
+    }
   }
 }
 
@@ -191,7 +209,7 @@ extern "C" void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uin
   cuda_layers t = *layers;
   uint64_t parts;
   lay_out(&t, &parts, counters);
-  *bytes = parts_bytes(parts) + *counters * sizeof(double);
+  *bytes = parts_bytes(parts) + 3 * *counters * sizeof(double);
 }
 
 extern "C" uint64_t actscope_cuda_gram_parts(const struct cuda_layer *layer) {

@@ -12,9 +12,10 @@
 
 #include "core/columns.h"
 #include "core/gram.h"
+#include "core/halves.h"
 #include "core/histogram.h"
 #include "core/pairs.h"
-#include "core/random.h"
+#include "core/shift.h"
 #include "core/top.h"
 #include "core/view.h"
 
@@ -120,6 +121,15 @@ struct cuda_similarity { /* of a layer: |sum of unit samples|^2, and the samples
   double square;
   uint64_t used, zero;
 };
+struct cuda_halves { /* of a layer, zero before; sums over the ordered pairs of features, of which one is not with itself */
+  double product, first, second; /* r1 r2, r1^2, r2^2 of the two halves */
+  uint64_t valid;                /* features that are valid in both */
+  struct pairs spare;            /* what the pairs of a half add up to */
+};
+struct cuda_shift { /* of a layer, zero before: the pairs within groups of rotated features, and how many they are */
+  struct pairs pairs;
+  uint64_t count;
+};
 /* The pairs with the largest |r| (top.cu). How far |r| of the products may be from r in float64: z-scores are rounded by
  * 2^-11 of themselves, by 2^-22 in three products, which leave out another 2^-22; tensor cores truncate at each of 32 steps
  * between promotions, and the rest adds up in float32. Means and norms are of doubles. */
@@ -157,6 +167,7 @@ struct cuda_layer {
   int16_t sample_axis, sample_dims, feature_axis, feature_dims; /* in the table */
   /* columns, select */
   struct column *columns;                /* features states */
+  const struct column *other_columns;    /* features have to be valid in these as well; NULL: none */
   struct cuda_features *features_out;
   uint32_t *list;                        /* features entries: position in the pairs' order -> feature */
   uint32_t *order;                       /* the same size, scratch; only for sampled layers */
@@ -168,7 +179,9 @@ struct cuda_layer {
   uint64_t first_row, rows;
   uint16_t *z_hi, *z_lo;                 /* rows x pitch of binary16; z_lo NULL: one product */
   float *weight;                         /* rows */
+  const uint32_t *rotation;              /* a row each: sample s stands at (s + rotation) mod samples; NULL: at s */
   uint32_t pitch;                        /* actscope_cuda_pitch(samples) */
+  uint32_t stride;                       /* between rows of z: pitch, unless they are parts of longer ones */
   /* correlation: pairs between the rows above and, unless other_hi is NULL, those of a second strip */
   uint32_t functionals;                  /* ACTSCOPE_PAIRS_... */
   uint64_t other_first, other_rows;
@@ -190,6 +203,9 @@ struct cuda_layer {
   int32_t gram_begins, gram_ends;        /* of several strips: the first, the last */
   float *gram;                           /* samples x samples; NULL where only the norm is asked for */
   double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
+  struct cuda_halves *halves;            /* not NULL: rows are z-scores of one half of the samples, then, from second_half on,
+                                            of the other; samples is pitch, and half_samples are theirs. The sums alone. */
+  uint32_t second_half, half_samples[2];
   /* eigen: of gram, else of feature_gram */
   double *effective_rank;                /* NaN where no feature is valid; NULL: not wanted */
   /* similarity */
@@ -212,6 +228,8 @@ uint32_t actscope_cuda_pitch(uint64_t samples); /* binary16 values between two r
 /* ---- standardise.cu: columns, then select, then standardise -------------------------------------------------------- */
 /* Scratch and counter words that columns and standardise need for this table. */
 void actscope_cuda_standardise_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
+/* The same for standardise alone. */
+void actscope_cuda_scores_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
 int actscope_cuda_columns(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
 int actscope_cuda_select(const struct cuda_layers *layers, struct CUstream_st *stream);
 int actscope_cuda_standardise(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
@@ -233,6 +251,34 @@ int actscope_cuda_spread(const struct cuda_layers *layers, unsigned *counters, s
  * products again with top_emits (and without feature sums, into top->spare), then r of the candidates, into top_out. ------- */
 int actscope_cuda_top_limit(const struct cuda_layers *layers, struct CUstream_st *stream);
 int actscope_cuda_top_exact(const struct cuda_layers *layers, struct CUstream_st *stream);
+
+/* ---- nulls.cu: what there is beyond noise -------------------------------------------------------------------------------
+ * Halves: sums over the matrices of r of two halves, valid x valid (feature_gram of each); the samples' side is gram.cu's.
+ * A counter a layer. Shift: who is in which group of rotated features, each of which the caller then takes as a layer. ------ */
+struct cuda_halves_layer {
+  const float *r[2];
+  const struct cuda_features *features_out;
+  struct cuda_halves *halves;
+};
+struct cuda_halves_table {
+  int32_t layers;
+  struct cuda_halves_layer layer[CUDA_LAYERS];
+};
+uint64_t actscope_cuda_halves_scratch(int layers);
+int actscope_cuda_halves(const struct cuda_halves_table *table, void *scratch, unsigned *counters, struct CUstream_st *stream);
+struct cuda_shift_layer {
+  const struct cuda_features *features_out; /* of the layer */
+  const uint32_t *list;                     /* its valid features in their order */
+  uint64_t samples, seed, groups, room;     /* groups there may be, and rows of each: shift_group(features, samples) */
+  struct cuda_features *group_out;          /* of each group: valid is its rows, or 0 */
+  uint32_t *members, *rotation;             /* groups x room: features, and how far each is rotated */
+  struct cuda_shift *shift;                 /* its count is set */
+};
+struct cuda_shift_table {
+  int32_t layers;
+  struct cuda_shift_layer layer[CUDA_LAYERS];
+};
+int actscope_cuda_shift_choose(const struct cuda_shift_table *table, struct CUstream_st *stream);
 
 /* ---- gram.cu: the samples' side of all layers, for samples <= valid features; the features' side has
  * ||R||^2 = valid + 2 sum r^2, which correlation.cu gives ------------------------------------------------------------- */
@@ -262,8 +308,8 @@ struct cuda_window_state { /* of a layer with a window: what window_begin clears
   struct moments moments;
   struct pairs pairs;
   unsigned long long pairs_total, constant, nonfinite, dead, zero_samples, nonfinite_samples;
-  double square_sum, participation_sum, effective_sum, cosine_sum; /* over the steps that had one: for their mean */
-  unsigned long long square_steps, participation_steps, effective_steps, cosine_steps;
+  double square_sum, participation_sum, effective_sum, cosine_sum, half_sum, half_rms_sum, shift_sum; /* over the steps .. */
+  unsigned long long square_steps, participation_steps, effective_steps, cosine_steps, half_steps, half_rms_steps, shift_steps; /* .. that had one */
 };
 struct cuda_report_header { /* in the host's pinned memory */
   uint64_t sequence;    /* written last: how many groups of layers are complete */
@@ -331,6 +377,8 @@ struct cuda_finish_layer {
   const struct pairs *pairs;
   const double *frobenius_square, *effective_rank; /* NULL where not computed */
   const struct pairs *all_pairs;        /* beside a sample: every pair, for the norm; NULL where not computed */
+  const struct cuda_halves *halves;     /* NULL where not computed, as the next */
+  const struct cuda_shift *shift;
   const struct cuda_clock *clock;
   const struct cuda_similarity *similarity; /* NULL where not computed */
   const unsigned long long *feature_sum;    /* of this step, by position; NULL, as all four, where not asked for */

@@ -12,7 +12,8 @@
 // standardise  Row k of z is feature list[k]: (x - mean) sqrt(N / m2) rounded to binary16, which |z| <= sqrt(N - 1) never
 //              leaves; `lo` holds what the rounding lost, times 2^11. Rows end in zeros up to a multiple of 32 samples.
 //              weight[k] = 1 / ||row||, of the row as rounded, so that r = weight_i weight_j <row_i, row_j> is 1 for a
-//              feature and itself. Tiles of 32 features by 64 samples turn in shared memory.
+//              feature and itself. Tiles of 32 features by 64 samples turn in shared memory. Where features are rotated
+//              (nulls.cu) a sample is read from another place, and nothing else changes.
 #include "gpu.cuh"
 #include "kernels.h"
 #include "sides.cuh"
@@ -125,6 +126,10 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_con
     if (f < layer.features) {
       struct column c = layer.columns[f];
       valid = column_valid(&c) != 0;
+      if (layer.other_columns) {
+        struct column other = layer.other_columns[f];
+        valid = valid && column_valid(&other) != 0;
+      }
       health[0] += (unsigned long long)column_constant(&c);
       health[1] += (unsigned long long)column_nonfinite(&c);
       health[2] += (unsigned long long)column_dead(&c);
@@ -163,6 +168,7 @@ __global__ void __launch_bounds__(kThreads, 2) standardise_kernel(const __grid_c
   __shared__ float tile[kTileFeatures][kTileSamples + 1];
   __shared__ double mean[kTileFeatures], scale[kTileFeatures];
   __shared__ int64_t base[kTileFeatures];
+  __shared__ uint32_t rotation[kTileFeatures];
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
   const Sides sides{t, layer};
   const int tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32;
@@ -173,12 +179,13 @@ __global__ void __launch_bounds__(kThreads, 2) standardise_kernel(const __grid_c
   if (layer.first_row + row0 >= valid) return;  // all slices of the group alike
   if (tid < kTileFeatures) {
     const uint64_t k = layer.first_row + row0 + (uint64_t)tid;
-    mean[tid] = scale[tid] = 0, base[tid] = 0;
+    mean[tid] = scale[tid] = 0, base[tid] = 0, rotation[tid] = 0;
     if (k < valid && row0 + (uint64_t)tid < layer.rows) {
       const uint32_t f = layer.list[k];
       struct column c = layer.columns[f];
       mean[tid] = c.mean, scale[tid] = column_scale(&c) * sqrt((double)layer.samples);
       base[tid] = sides.feature(f);
+      if (layer.rotation) rotation[tid] = layer.rotation[k];
     }
   }
   __syncthreads();
@@ -192,8 +199,11 @@ __global__ void __launch_bounds__(kThreads, 2) standardise_kernel(const __grid_c
       const int feature = layer.features_adjacent ? i % kTileFeatures : i / kTileSamples;
       const int sample = layer.features_adjacent ? i / kTileFeatures : i % kTileSamples;
       float z = 0;
-      if (s0 + (uint64_t)sample < layer.samples && scale[feature] != 0)
-        z = (float)((dtype_load(kType, layer.data, base[feature] + sides.sample(s0 + (uint64_t)sample)) - mean[feature]) * scale[feature]);
+      uint64_t from = s0 + (uint64_t)sample;
+      if (from < layer.samples && scale[feature] != 0) {
+        from = from >= rotation[feature] ? from - rotation[feature] : from + layer.samples - rotation[feature];
+        z = (float)((dtype_load(kType, layer.data, base[feature] + sides.sample(from)) - mean[feature]) * scale[feature]);
+      }
       tile[feature][sample] = z;
     }
     __syncthreads();
@@ -204,7 +214,7 @@ __global__ void __launch_bounds__(kThreads, 2) standardise_kernel(const __grid_c
       if (row0 + (uint64_t)feature >= layer.rows || s >= layer.pitch) continue;
       const float a = tile[feature][2 * lane], b = tile[feature][2 * lane + 1];
       const uint16_t ah = f16_bits(a), bh = f16_bits(b);
-      const uint64_t word = ((row0 + (uint64_t)feature) * layer.pitch + s) / 2;
+      const uint64_t word = ((row0 + (uint64_t)feature) * layer.stride + s) / 2;
       float av = f16_value(ah), bv = f16_value(bh);
       reinterpret_cast<uint32_t *>(layer.z_hi)[word] = (uint32_t)ah | (uint32_t)bh << 16;
       if (layer.z_lo) {
@@ -298,7 +308,7 @@ extern "C" struct cuda_layer *actscope_cuda_layers_add(struct cuda_layers *t, co
   layer->data = v->data, layer->dtype = v->dtype;
   layer->samples = v->samples, layer->features = v->features;
   layer->rows = layer->features;
-  layer->pitch = actscope_cuda_pitch(v->samples);
+  layer->pitch = layer->stride = actscope_cuda_pitch(v->samples);
   const view_side *sides[2] = {&v->sample, &v->feature};
   int16_t *first[2] = {&layer->sample_axis, &layer->feature_axis}, *dims[2] = {&layer->sample_dims, &layer->feature_dims};
   uint64_t inner[2];
@@ -316,11 +326,18 @@ extern "C" uint32_t actscope_cuda_pitch(uint64_t samples) { return (uint32_t)((s
 
 extern "C" void actscope_cuda_standardise_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters) {
   cuda_layers t = *layers;
-  uint64_t partial, counter, zp, zc;
+  uint64_t partial, counter, scores, words;
   lay_out(&t, -1, column_blocks, column_partials, column_counters, &partial, &counter);
-  lay_out(&t, -1, z_blocks, z_partials, z_groups, &zp, &zc);
-  *bytes = partial * sizeof(struct column) > zp * sizeof(double) ? partial * sizeof(struct column) : zp * sizeof(double);
-  *counters = counter > zc ? counter : zc;
+  actscope_cuda_scores_scratch(layers, &scores, &words);
+  *bytes = partial * sizeof(struct column) > scores ? partial * sizeof(struct column) : scores;
+  *counters = counter > words ? counter : words;
+}
+
+extern "C" void actscope_cuda_scores_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters) {
+  cuda_layers t = *layers;
+  uint64_t partial;
+  lay_out(&t, -1, z_blocks, z_partials, z_groups, &partial, counters);
+  *bytes = partial * sizeof(double);
 }
 
 extern "C" int actscope_cuda_columns(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream) {

@@ -43,6 +43,10 @@ ACTSCOPE_FN double dtype_load(actscope_dtype dtype, const void *data, int64_t i)
 }
 
 ACTSCOPE_FN int dtype_is_narrow(actscope_dtype dtype) { return dtype != ACTSCOPE_FLOAT32 && dtype != ACTSCOPE_FLOAT64; }
+ACTSCOPE_FN int64_t dtype_bytes(actscope_dtype dtype) { /* of an element */
+  const int narrowest = dtype == ACTSCOPE_FLOAT8_E4M3 || dtype == ACTSCOPE_FLOAT8_E5M2;
+  return dtype == ACTSCOPE_FLOAT64 ? 8 : dtype == ACTSCOPE_FLOAT32 ? 4 : narrowest ? 1 : 2;
+}
 
 /* ---- Bins of the value histogram ---------------------------------------------------------------------------------
  * 16- and 8-bit types: the bits themselves, so the histogram is the complete distribution. float32: the upper 16 bits

@@ -11,9 +11,26 @@
 #ifndef ACTSCOPE_CORE_HALVES_H
 #define ACTSCOPE_CORE_HALVES_H
 
-#include "core/core.h"
+#include "core/view.h"
 
-#define HALVES_LEAST 3 /* samples of a half: of two, every r is +-1 */
+#define HALVES_LEAST 3   /* samples of a half: of two, every r is +-1 */
+#define HALVES_SIDE 4096 /* samples or features, the fewer: beyond it matrices are too large, whatever the budget */
+
+/* Splits axis 0 of a tensor, the second half being the longer one; 0 when there is no half. */
+ACTSCOPE_FN int halves_split(const actscope_tensor *t, int channels, struct view v[2]) {
+  int64_t shape[ACTSCOPE_MAX_DIMS], inner = 1;
+  actscope_tensor half = *t;
+  if (t->ndim < 1 || t->shape[0] < 2) return 0;
+  for (int d = 0; d < t->ndim; ++d) shape[d] = t->shape[d];
+  for (int d = 1; d < t->ndim; ++d) inner *= shape[d];
+  half.shape = shape;
+  shape[0] = t->shape[0] / 2;
+  view_init(&v[0], &half, channels);
+  if (t->data) half.data = (const char *)t->data + shape[0] * (t->strides ? t->strides[0] : inner) * dtype_bytes(t->dtype);
+  shape[0] = t->shape[0] - shape[0];
+  view_init(&v[1], &half, channels);
+  return v[0].samples >= HALVES_LEAST;
+}
 
 /* Sums over the ordered pairs i != j. */
 ACTSCOPE_FN void halves_finish(double product, double first, double second, uint64_t valid, double *congruence, double *rms) {

@@ -131,12 +131,8 @@ ACTSCOPE_FN void view_stream(const struct view *v, const void **data, struct vie
   }
   side->dims = 0;
   for (int i = 0; i < n; ++i) view_side_append(side, axes[i].extent, axes[i].stride);
-  *data = v->data == 0 || v->elements == 0
-              ? v->data
-              : (const void *)((const char *)v->data + offset * (int64_t)(v->dtype == ACTSCOPE_FLOAT64   ? 8
-                                                                          : v->dtype == ACTSCOPE_FLOAT32 ? 4
-                                                                          : dtype_bins(v->dtype) == 256  ? 1
-                                                                                                         : 2));
+  *data = v->data == 0 || v->elements == 0 ? v->data
+                                           : (const void *)((const char *)v->data + offset * dtype_bytes(v->dtype));
 }
 
 #endif

@@ -9,9 +9,6 @@
 #include "cpu/zscores.h"
 #include "error.h"
 
-/* Beyond it two matrices of features and one of samples are too large, whatever the budget. */
-enum { SIDE_MAX = 4096 };
-
 static uint64_t columns_bytes(uint64_t features) { return (2 * features * sizeof(struct column) + 63) / 64 * 64; }
 static uint64_t square_bytes(uint64_t n) { return (n * n * sizeof(double) + 63) / 64 * 64; }
 static void widen(struct cpu_need *need, struct cpu_need stage, uint64_t base) {
@@ -23,27 +20,11 @@ struct cpu_need actscope_cpu_halves_need(actscope_dtype dtype, uint64_t samples,
   const uint64_t base = columns_bytes(features), behind = base + gram_list_bytes(features);
   const uint64_t few = features < samples ? features : samples; /* valid features that are taken by features */
   struct cpu_need need = {0, 0};
-  if (few > SIDE_MAX) return need;
+  if (few > HALVES_SIDE) return need;
   widen(&need, actscope_cpu_columns_need(dtype, samples, features, threads), base);
   if (samples <= features) widen(&need, actscope_gram_matrix_need(dtype, samples + PRODUCT_ROUND, features, threads), behind);
   widen(&need, actscope_gram_matrix_need(dtype, few, samples, threads), behind + square_bytes(few));
   return need;
-}
-
-/* Splits axis 0; 0 when there is no half. */
-static int split(const actscope_tensor *t, int channels, struct view v[2]) {
-  int64_t shape[ACTSCOPE_MAX_DIMS], inner = 1;
-  if (t->ndim < 1 || t->shape[0] < 2) return 0;
-  for (int d = 0; d < t->ndim; ++d) shape[d] = t->shape[d];
-  for (int d = 1; d < t->ndim; ++d) inner *= shape[d];
-  actscope_tensor half = *t;
-  half.shape = shape;
-  shape[0] = t->shape[0] / 2;
-  view_init(&v[0], &half, channels);
-  half.data = (const char *)t->data + shape[0] * (t->strides ? t->strides[0] : inner) * (int64_t)actscope_dtype_size(t->dtype);
-  shape[0] = t->shape[0] - shape[0];
-  view_init(&v[1], &half, channels);
-  return v[0].samples >= HALVES_LEAST;
 }
 
 actscope_status actscope_cpu_halves(const actscope_tensor *t, int channels, int threads, void *scratch, uint64_t bytes,
@@ -53,9 +34,9 @@ actscope_status actscope_cpu_halves(const actscope_tensor *t, int channels, int 
   struct gram_matrix m;
   double first = 0, second = 0, product = 0;
   *congruence = *rms = core_nan();
-  if (!split(t, channels, v)) return ACTSCOPE_OK;
+  if (!halves_split(t, channels, v)) return ACTSCOPE_OK;
   const uint64_t features = v[0].features, samples = v[0].samples + v[1].samples, list_bytes = gram_list_bytes(features);
-  if ((features < samples ? features : samples) > SIDE_MAX) return ACTSCOPE_OK;
+  if ((features < samples ? features : samples) > HALVES_SIDE) return ACTSCOPE_OK;
   if (bytes < columns_bytes(features) + list_bytes) goto small;
   char *at = (char *)scratch + columns_bytes(features);
   uint64_t left = bytes - columns_bytes(features), valid = 0;

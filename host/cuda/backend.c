@@ -330,6 +330,8 @@ static void report_from(actscope_plan *p, size_t layer, const struct cuda_report
     if (l->correlation == ACTSCOPE_CORRELATION_GRAM) { /* looked at pairs or not: what single pairs say was not asked for */
       actscope_correlation *c = &l->report.correlation;
       pairs_report_init(l->samples, valid, c);
+      c->split_half = from->correlation.split_half, c->split_half_rms = from->correlation.split_half_rms;
+      c->noise_floor_shift = from->correlation.noise_floor_shift;
       c->method = ACTSCOPE_CORRELATION_GRAM;
       c->pairs = c->pairs_total = from->correlation.pairs_total;
       c->mean_square = from->correlation.mean_square;

@@ -24,33 +24,19 @@ int actscope_cuda_active(const struct job *j, size_t layer) {
 
 static char *arena(const struct job *j) { return (char *)j->plan->workspace + j->state->kept; }
 
-/* Where a layer's states and other areas lie; NULL where one is not there. */
-struct pointers {
-  struct moments *moments;
-  uint32_t *sketch, *histogram, *list, *order, *feature_max;
-  unsigned long long *feature_sum;
-  struct cuda_top *top;
-  struct pairs *pairs, *all_pairs;
-  struct cuda_distinct *distinct;
-  struct cuda_features *found;
-  struct column *columns;
-  uint16_t *high, *low;
-  float *square, *weight, *parts, *gram;
-  double *norm, *rank, *unit;
-  struct cuda_similarity *similarity;
-};
 static void *take(char **at, uint64_t bytes) {
   char *here = *at;
   *at += bytes;
   return bytes ? here : NULL;
 }
-static struct pointers pointers_of(const struct job *j, size_t layer) {
+struct pointers actscope_cuda_pointers_of(const struct job *j, size_t layer) {
   const struct areas a = j->state->places[layer].areas;
   struct pointers p;
   char *at = arena(j) + j->state->places[layer].zeroed;
   p.moments = take(&at, a.moments), p.sketch = take(&at, a.sketch), p.histogram = take(&at, a.histogram);
   p.pairs = take(&at, a.pair_state), p.all_pairs = take(&at, a.all_pairs), p.distinct = take(&at, a.distinct);
   p.feature_sum = take(&at, a.feature_sum), p.feature_max = take(&at, a.feature_max);
+  p.halves = take(&at, a.halves), p.shift = take(&at, a.shift);
   at = arena(j) + j->state->places[layer].plain;
   p.top = take(&at, a.top);
   p.found = take(&at, a.found), p.columns = take(&at, a.columns), p.list = take(&at, a.list), p.order = take(&at, a.order);
@@ -87,7 +73,7 @@ static actscope_status run_profile(const struct job *j, const struct chain *c, s
       struct view v;
       if (!actscope_cuda_active(j, i) || !same_profile(&layers[i], &layers[head])) continue;
       view_init(&v, &j->tensors[i - j->first], layers[i].options.channels);
-      const struct pointers p = pointers_of(j, i);
+      const struct pointers p = actscope_cuda_pointers_of(j, i);
       if (actscope_cuda_profile_add(t, &v, p.moments, p.histogram, p.sketch)) continue;
       int error = actscope_cuda_profile(t, c->scratch, c->counters, c->stream);
       if (error) return actscope_cuda_launch_failed(j, error, from, i - 1, "profile");
@@ -102,7 +88,7 @@ static actscope_status run_profile(const struct job *j, const struct chain *c, s
 }
 
 /* Launches a table, which may be reordered: layers that the kernel of sm_90a does not know go by the other one. */
-static int run_pairs(const struct job *j, const struct chain *c, struct cuda_layers *t) {
+int actscope_cuda_run_pairs(const struct job *j, const struct chain *c, struct cuda_layers *t) {
   const int all = t->layers;
   int error = 0, known = 0;
   for (int k = 0; j->state->wgmma && k < all; ++k) {
@@ -129,7 +115,7 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
     *f = all->layer[k];
     if (f->all_pairs) f->feature_gram = NULL;
   }
-  error = run_pairs(j, c, t);
+  error = actscope_cuda_run_pairs(j, c, t);
   t->layers = 0;
   for (int k = 0; k < all->layers; ++k) {
     if (!all->layer[k].all_pairs) continue;
@@ -138,7 +124,7 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
     f->pairs = f->all_pairs, f->pairs_wanted = 0, f->functionals = 0;
     f->feature_sum = NULL, f->feature_max = NULL;
   }
-  return error ? error : run_pairs(j, c, t);
+  return error ? error : actscope_cuda_run_pairs(j, c, t);
 }
 /* The pairs with the largest |r| of the layers that want them: their products once more, for the candidates. */
 static int top_pairs(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
@@ -184,10 +170,8 @@ static int strips_meet(const struct cuda_layer *f, uint64_t rows, uint64_t a, ui
 
 /* z-scores, pairs and Gram matrix of one layer in strips. Strip a stays in its slot while the others pass through the second
  * one, forwards and backwards in turn: the last of them is there already when the next a begins. */
-static actscope_status launch_strips(const struct job *j, const struct chain *c, size_t layer) {
-  struct cuda_layers *t = &j->state->features;
+int actscope_cuda_run_strips(const struct job *j, const struct chain *c, struct cuda_layers *t, struct way way, const char **stage) {
   struct cuda_layer *f = &t->layer[0];
-  const struct way way = j->state->places[layer].way;
   const struct cuda_layer base = *f;
   const uint64_t z = up(way.rows * f->pitch * 2) / 2, weights = up(way.rows * 4) / 4, none = ~0ull;
   uint64_t held[2] = {none, none};
@@ -197,8 +181,8 @@ static actscope_status launch_strips(const struct job *j, const struct chain *c,
     for (uint64_t k = 0; k < way.strips - a; ++k) { /* a itself, then those behind it */
       const uint64_t b = k == 0 ? a : a % 2 ? way.strips - k : a + k;
       const int slot = k == 0 ? mine : !mine, meet = k == 0 || strips_meet(f, way.rows, a, b);
-      const char *stage = "standardise";
       int error = 0;
+      *stage = "standardise";
       if (k > 0 && (!f->pairs || (!meet && !f->all_pairs))) continue;
 #define POINT(strip, at)                                                                                              \
   (f->first_row = (strip) * way.rows,                                                                                 \
@@ -211,12 +195,12 @@ static actscope_status launch_strips(const struct job *j, const struct chain *c,
       held[slot] = b;
       if (!error && k == 0 && a == 0) error = spread(j, c, t);
       if (!error && k == 0 && f->frobenius_square) {
-        stage = "Gram";
+        *stage = "Gram";
         f->gram_begins = a == 0, f->gram_ends = a + 1 == way.strips;
         error = gram(j, c, t);
       }
       if (!error && f->pairs) {
-        stage = "correlation";
+        *stage = "correlation";
         if (k > 0) {
           f->other_first = f->first_row, f->other_rows = f->rows;
           f->other_hi = f->z_hi, f->other_lo = f->z_lo, f->other_weight = f->weight;
@@ -225,11 +209,11 @@ static actscope_status launch_strips(const struct job *j, const struct chain *c,
         error = correlate(j, c, t, meet);
       }
 #undef POINT
-      if (error) return actscope_cuda_launch_failed(j, error, layer, layer, stage);
+      if (error) return error;
     }
   }
-  const int error = actscope_cuda_eigen(t, c->scratch, c->stream);
-  return error ? actscope_cuda_launch_failed(j, error, layer, layer, "eigenvalues") : ACTSCOPE_OK;
+  *stage = "eigenvalues";
+  return actscope_cuda_eigen(t, c->scratch, c->stream);
 }
 
 /* Exact counts of distinct values of layers first .. last. */
@@ -255,7 +239,7 @@ static actscope_status run_distinct(const struct job *j, const struct chain *c, 
       view_init(&v, &j->tensors[i - j->first], j->plan->layers[i].options.channels);
       const struct cuda_distinct_shape shape = actscope_cuda_distinct_shape((actscope_dtype)dtype, v.elements, at->areas.set);
       void *set = arena(j) + at->set;
-      struct cuda_distinct *state = pointers_of(j, i).distinct;
+      struct cuda_distinct *state = actscope_cuda_pointers_of(j, i).distinct;
       if (actscope_cuda_distinct_add(t, &v, shape, set, state)) continue;
       error = actscope_cuda_distinct(t, c->stream);
       if (error) return actscope_cuda_launch_failed(j, error, from, i - 1, "distinct");
@@ -278,7 +262,15 @@ static actscope_status launch_features(const struct job *j, const struct chain *
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "columns");
   error = actscope_cuda_select(all, c->stream);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "select");
-  if (j->state->places[first].way.strips > 1) return launch_strips(j, c, first);
+  error = actscope_cuda_run_halves(j, c, first, last);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "halves");
+  error = actscope_cuda_run_shift(j, c, all, first, last);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "rotated samples");
+  if (j->state->places[first].way.strips > 1) {
+    const char *stage = "";
+    error = actscope_cuda_run_strips(j, c, all, j->state->places[first].way, &stage);
+    return error ? actscope_cuda_launch_failed(j, error, first, last, stage) : ACTSCOPE_OK;
+  }
   int kept = 0; /* the others are done: their features are only looked at */
   for (int k = 0; k < all->layers; ++k)
     if (all->layer[k].z_hi) all->layer[kept++] = all->layer[k];
@@ -313,7 +305,7 @@ static actscope_status run_similarity(const struct job *j, const struct chain *c
       actscope_cuda_layers_begin(t);
       f = actscope_cuda_layers_add(t, &v);
     }
-    const struct pointers p = pointers_of(j, i);
+    const struct pointers p = actscope_cuda_pointers_of(j, i);
     f->unit = p.unit, f->similarity = p.similarity;
   }
   if (!error) error = actscope_cuda_similarity(t, c->scratch, c->counters, c->stream);
@@ -339,7 +331,7 @@ static actscope_status run_features(const struct job *j, const struct chain *c, 
       f = actscope_cuda_layers_add(t, &v);
       from = i;
     }
-    const struct pointers p = pointers_of(j, i);
+    const struct pointers p = actscope_cuda_pointers_of(j, i);
     const struct stages s = j->state->places[i].stages;
     const int pairs = (o->statistics & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM;
     f->columns = p.columns, f->features_out = p.found, f->list = p.list, f->order = p.order, f->square = p.square;
@@ -366,7 +358,7 @@ static void window_fill(const struct job *j, size_t first, size_t last) {
   for (size_t i = first; i <= last; ++i) {
     const struct plan_layer *l = &j->plan->layers[i];
     if (!actscope_cuda_active(j, i)) continue;
-    const struct pointers p = pointers_of(j, i);
+    const struct pointers p = actscope_cuda_pointers_of(j, i);
     const struct kept k = actscope_cuda_kept_of(&l->options, l);
     struct cuda_window_layer *w = &t->layer[t->layers++];
     char *at = (char *)j->plan->workspace + l->kept_offset;
@@ -390,7 +382,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     const struct plan_layer *l = &plan->layers[i];
     const actscope_options *o = &l->options;
     if (!actscope_cuda_active(j, i)) continue;
-    const struct pointers p = pointers_of(j, i);
+    const struct pointers p = actscope_cuda_pointers_of(j, i);
     const struct stages g = s->places[i].stages;
     const struct cuda_window_layer *w = &s->window.layer[t->layers];
     t->index[t->layers] = (uint32_t)(i - first);
@@ -409,6 +401,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->pairs_wanted = o->pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank, f->similarity = p.similarity;
+    f->halves = p.halves, f->shift = p.shift;
     f->top = p.top, f->top_out = s->places[i].top;
     if (s->places[i].correlations) {
       const struct kept k = actscope_cuda_kept_of(o, l);

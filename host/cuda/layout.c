@@ -118,13 +118,23 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
       if (bytes > a.scratch) a.scratch = bytes;
       if (words > a.counters) a.counters = words;
     }
+    const struct extra extras[] = {actscope_cuda_halves_need(l), actscope_cuda_shift_need(l)};
+    if (extras[0].own) a.halves = up(sizeof(struct cuda_halves));
+    if (extras[1].own) a.shift = up(sizeof(struct cuda_shift));
+    for (size_t k = 0; k < sizeof extras / sizeof *extras; ++k) {
+      if (extras[k].own > a.own) a.own = extras[k].own;
+      if (extras[k].counters > a.counters) a.counters = extras[k].counters;
+    }
+    for (size_t k = 0; k < sizeof extras / sizeof *extras; ++k)
+      if (a.own + extras[k].shared > a.scratch) a.scratch = a.own + extras[k].shared;
     a.scratch = up(a.scratch);
   }
   if (o->statistics & ACTSCOPE_SIMILARITY) {
     a.unit = up(l->samples * sizeof(double)), a.similarity = up(sizeof(struct cuda_similarity));
     similarity_scratch(o, l, &a.side_scratch, &a.side_counters);
   }
-  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max;
+  a.zeroed = a.moments + a.sketch + a.histogram + a.pair_state + a.all_pairs + a.distinct + a.feature_sum + a.feature_max +
+             a.halves + a.shift;
   a.plain = a.top + a.found + a.columns + a.list + a.order + a.square + a.high + a.low + a.weight + a.parts + a.gram + a.norm + a.rank +
             a.unit + a.similarity;
   return a;
@@ -250,8 +260,6 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 actscope_status actscope_cuda_layer_need(const actscope_options *o, struct plan_layer *l) {
   if (actscope_plan_wants_cka(l))
     return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: CKA is for plans on the CPU", l->name);
-  if ((o->statistics & ACTSCOPE_CORRELATION) && (o->pair_functionals & (ACTSCOPE_PAIRS_SPLIT_HALF | ACTSCOPE_PAIRS_SHIFT)))
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: split halves and shifted samples are for plans on the CPU", l->name);
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
   const uint64_t profile = scratch_of(o, l->dtype, &error);

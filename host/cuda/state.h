@@ -15,7 +15,7 @@
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
  *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation (twice where the
- *            largest pairs are wanted), Gram, eigenvalues; then finish,
+ *            largest pairs are wanted), Gram, eigenvalues; halves and rotated samples before them (nulls.c); then finish,
  *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
  * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
  *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
@@ -51,12 +51,16 @@ struct stages {
 
 /* Bytes of a layer's areas; 0 where one is not there. */
 struct areas {
-  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max; /* start zeroed */
+  uint64_t moments, sketch, histogram, pair_state, all_pairs, distinct, feature_sum, feature_max, halves, shift; /* start zeroed */
   uint64_t top, found, columns, list, order, square, high, low, weight, parts, gram, norm, rank, unit, similarity; /* as they are */
   uint64_t zeroed, plain, scratch, counters;                             /* sums, then of the features' chain; in words */
+  uint64_t own;                                                          /* of scratch: of a layer's own, in stages that want that */
   uint64_t side_scratch, side_counters;                                  /* of similarity */
   uint64_t set;                                                          /* of distinct values, zeroed, before the plain ones */
 };
+
+/* What a stage takes of a chain's scratch for a layer: of the layer's own, and what all of a launch share out. */
+struct extra { uint64_t own, shared, counters; };
 
 /* What a layer keeps, in bytes: its window, 0 where reports are of one step, and what is told of each feature. */
 struct kept { uint64_t state, counts, words, columns, correlations, all; };
@@ -114,7 +118,9 @@ struct cuda_state {
   uint64_t staging_bytes;
   struct cuda_profile_table profile;
   struct cuda_distinct_table distinct;
-  struct cuda_layers features, some;
+  struct cuda_layers features, some, extra;
+  struct cuda_halves_table halves;
+  struct cuda_shift_table shift;
   struct cuda_finish_table finish;
   struct cuda_window_table window;
 };
@@ -160,5 +166,36 @@ actscope_status actscope_cuda_launch_failed(const struct job *job, int error, si
 int actscope_cuda_active(const struct job *job, size_t layer);
 /* All launches of layers first .. last of one wave. */
 actscope_status actscope_cuda_run_part(const struct job *job, const struct wave *wave, size_t first, size_t last);
+
+/* Where a layer's states and other areas lie; NULL where one is not there. */
+struct pointers {
+  struct moments *moments;
+  uint32_t *sketch, *histogram, *list, *order, *feature_max;
+  unsigned long long *feature_sum;
+  struct cuda_top *top;
+  struct pairs *pairs, *all_pairs;
+  struct cuda_distinct *distinct;
+  struct cuda_halves *halves;
+  struct cuda_shift *shift;
+  struct cuda_features *found;
+  struct column *columns;
+  uint16_t *high, *low;
+  float *square, *weight, *parts, *gram;
+  double *norm, *rank, *unit;
+  struct cuda_similarity *similarity;
+};
+struct pointers actscope_cuda_pointers_of(const struct job *job, size_t layer);
+/* Pairs of the layers in the table, which may be reordered, by the kernel that knows them. */
+int actscope_cuda_run_pairs(const struct job *job, const struct chain *chain, struct cuda_layers *table);
+/* z-scores, pairs and Gram matrix of the one layer in the table, in strips. `stage` is what failed. */
+int actscope_cuda_run_strips(const struct job *job, const struct chain *chain, struct cuda_layers *table, struct way way, const char **stage);
+
+/* ---- nulls.c ---------------------------------------------------------------------------------------------------------------- */
+
+struct extra actscope_cuda_halves_need(const struct plan_layer *layer);
+struct extra actscope_cuda_shift_need(const struct plan_layer *layer);
+/* Of layers first .. last, those of the table, whose valid features are selected. */
+int actscope_cuda_run_halves(const struct job *job, const struct chain *chain, size_t first, size_t last);
+int actscope_cuda_run_shift(const struct job *job, const struct chain *chain, const struct cuda_layers *all, size_t first, size_t last);
 
 #endif

@@ -31,7 +31,7 @@ void test_failing_calls(void) { /* every call of the runtime fails once, forks a
   network_add(n, DATA_NORMAL, ACTSCOPE_FLOAT32, 12, 9, LAYOUT_ROWS);
   network_add(n, DATA_NORMAL, ACTSCOPE_FLOAT16, 12, 9, LAYOUT_ROWS);
   actscope_options o = cuda_options();
-  o.statistics = ACTSCOPE_ALL;
+  o.statistics = ACTSCOPE_ALL, o.pair_functionals |= ACTSCOPE_PAIRS_SPLIT_HALF | ACTSCOPE_PAIRS_SHIFT;
   actscope_layer_report *want = cpu_reports(n, o);
   actscope_tensor mixed[2] = {n->there[0], n->here[1]};
   const int before = hook_order(HOOK_AT_ONCE);
