@@ -32,12 +32,17 @@ run-tests: all examples $(B)/tests/unit $(TOOLS)
 unit: $(B)/tests/unit
 	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/unit -j2 $(UNIT_ARGS)
 
-$(B)/tests/coverage: $(B)/obj/tests/coverage/coverage.o $(REF_C:%.c=$(B)/obj/%.o) $(B)/libactscope.a
+$(B)/tests/coverage $(B)/tests/wide: $(B)/tests/%: $(B)/obj/tests/coverage/%.o $(REF_C:%.c=$(B)/obj/%.o) \
+    $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -fopenmp $^ -o $@ $(LIBS)
 
 ## test-coverage: how often the interval of sampled pairs holds, by repetition (about a minute; not part of test)
-.PHONY: test-coverage
+.PHONY: test-coverage test-wide
 test-coverage: $(B)/tests/coverage
 	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/coverage
+
+## test-wide: a sample of [128, 1048576] against every pair, and its memory (minutes; not part of test)
+test-wide: $(B)/tests/wide
+	$(Q)OMP_WAIT_POLICY=passive $(B)/tests/wide

@@ -428,7 +428,9 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
       top.error = actscope_cpu_r_error(r.kernels, v->dtype, r.n);
       r.top = &top;
     }
-    if (r.layout.strips > 1) *warnings |= ACTSCOPE_WARN_STRIPS;
+    /* a sample takes strips with all the memory it likes too */
+    const uint64_t best = actscope_cpu_pairs_need(q, v->dtype, v->samples, v->features).best;
+    if (r.layout.strips > 1 && bytes < best) *warnings |= ACTSCOPE_WARN_STRIPS;
     run_all(&r, &all, q->threads);
     if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
     all.count = count;

@@ -54,7 +54,7 @@ struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actsc
                                         uint64_t features);
 /* Fills *out; *square_sum receives sum r^2 over the pairs looked at (0 if none). Features that are not valid
  * (core/columns.h) are left out of everything. Sets ACTSCOPE_WARN_STRIPS in *warnings when z-scores were recomputed
- * strip by strip because scratch does not hold them all. */
+ * strip by strip because scratch is less than the best. */
 actscope_status actscope_cpu_pairs(const struct view *v, const struct column *columns,
                                    const struct cpu_pairs_request *q, void *scratch, uint64_t bytes,
                                    actscope_correlation *out, double *square_sum, uint32_t *warnings);

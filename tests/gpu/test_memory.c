@@ -27,6 +27,9 @@ void test_large_plans(void) { /* wide layers in little memory: planned, not run 
       note(bytes <= cases[k].budget, __LINE__, "128 x %lld: %zu bytes", (long long)cases[k].features, bytes);
       CHECK_STATUS(actscope_minimum_budget(&layer, 1, &o, &least), ACTSCOPE_OK);
       note(least <= cases[k].budget, __LINE__, "128 x %lld: at least %llu bytes", (long long)cases[k].features, (unsigned long long)least);
+      if (getenv("PLAN_SIZES"))
+        printf("  128 x %lld, method %d, %llu MiB: %.1f MiB, at least %.1f\n", (long long)cases[k].features, method,
+               (unsigned long long)cases[k].budget >> 20, (double)bytes / 1048576, (double)least / 1048576);
       if (cases[k].strips) CHECK(bytes < 128ull * (uint64_t)cases[k].features * 4); /* of the z-scores alone */
       plan_end(p);
     }

@@ -211,6 +211,21 @@ Test(pairs, threads_and_memory_do_not_change_a_bit) {
     }
 }
 
+/* Strips of a sample are no worse than all z-scores at once: only less memory than it likes is told. */
+Test(pairs, a_sample_takes_strips_unwarned) {
+  struct stage_input in;
+  stage_input(&in, DATA_NORMAL, 3, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 5, 50000);
+  struct column *columns = stage_columns(&in.v, 2);
+  struct cpu_pairs_request q = {ACTSCOPE_CORRELATION_SAMPLED, 0, 100000, 5, 2};
+  const struct cpu_pairs_request exact = exact_request(2);
+  const struct cpu_need need = actscope_cpu_pairs_need(&q, ACTSCOPE_FLOAT32, 5, 50000);
+  cr_assert_lt(need.best, actscope_cpu_pairs_need(&exact, ACTSCOPE_FLOAT32, 5, 50000).best);
+  cr_assert_eq(stage_pairs(&in.v, columns, q, BEST).warnings, 0);
+  cr_assert_eq(stage_pairs(&in.v, columns, q, (int64_t)need.best - 4096).warnings, ACTSCOPE_WARN_STRIPS);
+  free(columns);
+  stage_input_free(&in);
+}
+
 Test(pairs, memory_needs_are_small) {
   struct cpu_pairs_request q = exact_request(2);
   cr_assert_leq(actscope_cpu_pairs_need(&q, ACTSCOPE_FLOAT32, 128, 8192).best, 5u << 20);
