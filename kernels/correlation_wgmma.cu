@@ -1,9 +1,11 @@
 // correlation_wgmma.cu - what correlation.cu computes, by the warpgroup products and tensor copies of sm_90a.
 //
-// Contents   what is launched · jobs · the producer · waiting · sums · the epilogue · a consumer's way · the kernel · launching
+// Contents   what is launched · jobs · the producer · waiting · sums · the epilogue · of each feature · a consumer's way ·
+//            the kernel · launching
 //
 // No device has run this yet: it is never chosen by itself (docs/performance.md). Tiles, pairs and integers are those of
-// schedule.cuh and pairs.h, so that both kernels count the same. The matrix of r itself (feature_gram) is the other one's.
+// schedule.cuh and pairs.h, so that both kernels count the same. The matrix of r itself (feature_gram) and the largest pairs
+// (top) are the other one's.
 //
 // Roles      A block of three warpgroups, one block a multiprocessor: two consume, one thread of the third produces. It walks
 //            the schedule, writes down jobs (a tile or two) and has boxes of 128 features by 64 samples copied into shared
@@ -30,6 +32,10 @@
 //            counts, histogram and maximum do wherever r does.
 // Epilogue   An output costs two weights, |r|, r^2, two sums and the maximum: some 6 lane-instructions, where there is time for
 //            8 at 128 samples; counts and the sum of r itself as in correlation.cu. Outputs that are no pairs become 0.
+// Features   Kernels of their own also add up |r| of each row and each column of a tile, where a layer asks: 7 to 9 more. A
+//            consumer's warp has a row whole, and 16 rows of a column, or 32 where two units share it: lanes of the same row
+//            by a butterfly, those of the same column by one that halves the columns at each step. Each part is rounded once,
+//            to 2^-32, and goes to the layer's sums by itself: an atomic instruction is 32 columns in a row.
 #include "gpu.cuh"
 #include "hopper.cuh"
 #include "kernels.h"
@@ -208,7 +214,7 @@ __device__ __forceinline__ void flush(const cuda_layer &layer, Sums &sums, uint1
   uint64_t *to[6] = {&layer.pairs->abs.low, &layer.pairs->abs.high, &layer.pairs->square.low, &layer.pairs->square.high,
                      &layer.pairs->plain.low, &layer.pairs->plain.high};
 #pragma unroll
-  for (int k = 0; k < (kWanted == 2 ? 6 : 4); ++k) {
+  for (int k = 0; k < (kWanted >= 2 ? 6 : 4); ++k) {
     const unsigned long long sum = warp_sum((unsigned long long)parts[k]);
     if (lane == 0) atomicAdd((unsigned long long *)to[k], sum);
   }
@@ -255,7 +261,7 @@ __device__ __forceinline__ uint32_t mask_outputs(const Job &j, const Tile &tile,
 template <int kWanted>
 __device__ __forceinline__ void epilogue(const cuda_layer &layer, const Job &j, const Tile &tile, float (&r)[64], uint32_t row_0,
                                          uint16_t *bins, Sums &sums) {
-  constexpr bool kCounts = kWanted >= 1, kSigned = kWanted == 2;
+  constexpr bool kCounts = kWanted >= 1, kSigned = kWanted >= 2;
   constexpr float kThreshold[ACTSCOPE_THRESHOLD_COUNT] = {0.5f, 0.7f, 0.9f, 0.95f, 0.99f};
   const uint32_t col_0 = threadIdx.x % 4 * 2;
   {
@@ -305,8 +311,68 @@ __device__ __forceinline__ void epilogue(const cuda_layer &layer, const Job &j, 
   }
 }
 
+// ---- Of each feature -------------------------------------------------------------------------------------------------
+__device__ __forceinline__ void add_feature(const cuda_layer &layer, uint64_t position, float sum, float high) {
+  const unsigned long long fixed = pairs_fixed32((double)sum);
+  if (fixed) atomicAdd(&layer.feature_sum[position], fixed);
+  if (high > 0) atomicMax(&layer.feature_max[position], core_bits32(high));
+}
+// One step of the columns' butterfly: of two columns a lane keeps one, the lane across keeps the other.
+__device__ __forceinline__ void halve(float &sum, float &high, float other_sum, float other_high, bool second,
+                                      int across) {
+  const float give_sum = second ? sum : other_sum, give_high = second ? high : other_high;
+  sum = second ? other_sum : sum, high = second ? other_high : high;
+  sum += __shfl_xor_sync(kFullMask, give_sum, across);
+  high = fmaxf(high, __shfl_xor_sync(kFullMask, give_high, across));
+}
+// |r| of all units of a consumer, which the epilogue left, 0 where there is no pair: those add nothing, beyond the
+// edges either.
+template <int kUnits>
+__device__ __forceinline__ void add_features(const cuda_layer &layer, const Tile &tile, const float (&r)[kUnits][64],
+                                             uint32_t row_0) {
+  const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float sum[2] = {}, high = 0;
+#pragma unroll
+      for (int o = 0; o < 32; ++o) {
+        const float x = r[u][o / 2 * 4 + h * 2 + o % 2];
+        sum[o % 2] += x, high = fmaxf(high, x);
+      }
+      sum[0] += sum[1];
+#pragma unroll
+      for (int d = 1; d < 4; d <<= 1) {
+        sum[0] += __shfl_xor_sync(kFullMask, sum[0], d);
+        high = fmaxf(high, __shfl_xor_sync(kFullMask, high, d));
+      }
+      if (lane % 4 == 0) add_feature(layer, (uint64_t)tile.first[0] + row_0 + (uint32_t)(u * 64 + h * 8), sum[0], high);
+    }
+  // Column o of a lane is 8 (o / 2) + o % 2 further than its first. The bits 0, 1 and 2 of o go to lanes.
+  float sum[32], high[32];
+#pragma unroll
+  for (int o = 0; o < 32; ++o) {
+    sum[o] = high[o] = r[0][o / 2 * 4 + o % 2];
+#pragma unroll
+    for (int k = 1; k < kUnits * 2; ++k) {
+      const float x = r[k / 2][o / 2 * 4 + k % 2 * 2 + o % 2];
+      sum[o] += x, high[o] = fmaxf(high[o], x);
+    }
+  }
+#pragma unroll
+  for (int bit = 0; bit < 3; ++bit) {
+#pragma unroll
+    for (int o = 0; o < 32; o += 2 << bit)
+      halve(sum[o], high[o], sum[o + (1 << bit)], high[o + (1 << bit)], lane & (4u << bit), 4 << bit);
+  }
+  const uint32_t col_0 = lane % 4 * 2 + lane / 4 % 2 + lane / 8 * 8;
+#pragma unroll
+  for (int o = 0; o < 32; o += 8) add_feature(layer, (uint64_t)tile.first[1] + col_0 + (uint32_t)(o * 4), sum[o], high[o]);
+}
+
 // ---- A consumer's way ------------------------------------------------------------------------------------------------
-// kWanted as in correlation.cu.
+// kWanted as in correlation.cu, and 3: all of that and of each feature.
 template <bool kThree, bool kStays, int kWanted>
 __device__ __forceinline__ void consume(const wgmma_layers &t, Control &c, uint32_t boxes, uint16_t *bins) {
   using F = Form<kThree, kStays>;
@@ -406,6 +472,8 @@ __device__ __forceinline__ void consume(const wgmma_layers &t, Control &c, uint3
     }
 #pragma unroll
     for (int u = 0; u < kUnits; ++u) epilogue<kWanted>(layer, j, tile, acc[u], first + (uint32_t)(u * 64 + warp % 4 * 16 + lane / 4), bins, sums);
+    if (kWanted == 3 && layer.feature_sum)
+      add_features<kUnits>(layer, tile, acc, first + (uint32_t)(warp % 4 * 16 + lane / 4));
     release(&c.job_empty[slot]);
   }
 }
@@ -453,7 +521,8 @@ template <bool kThree, bool kStays>
 cudaError_t launch_wanted(int wanted, const wgmma_layers &t, uint64_t turns, cudaStream_t stream) {
   return wanted == 0   ? launch<kThree, kStays, 0>(t, turns, stream)
          : wanted == 1 ? launch<kThree, kStays, 1>(t, turns, stream)
-                       : launch<kThree, kStays, 2>(t, turns, stream);
+         : wanted == 2 ? launch<kThree, kStays, 2>(t, turns, stream)
+                       : launch<kThree, kStays, 3>(t, turns, stream);
 }
 
 // Layers that share a launch: as many products, and panels that stay as long, or do not stay.
@@ -490,7 +559,9 @@ cudaError_t launch_kind(const cuda_layers &all, Kind kind, cudaStream_t stream) 
       if (e != cudaSuccess) return e;
     }
     const uint64_t a = (layer.rows + kTile - 1) / kTile, b = layer.other_hi ? (layer.other_rows + kTile - 1) / kTile : a;
-    const int own = layer.functionals & ACTSCOPE_PAIRS_SIGNED ? 2 : layer.functionals != 0;
+    const int own = layer.functionals & ACTSCOPE_PAIRS_FEATURES ? 3
+                    : layer.functionals & ACTSCOPE_PAIRS_SIGNED ? 2
+                                                                : layer.functionals != 0;
     turns += a * b, wanted = own > wanted ? own : wanted;
     t.layer[t.layers++] = layer;
   }

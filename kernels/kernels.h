@@ -197,7 +197,8 @@ struct cuda_layer {
   uint32_t top_most;                     /* how many */
   int32_t top_emits;                     /* the products are made again, for the candidates alone */
   struct pairs *all_pairs;               /* the caller's: it launches a second time with this as pairs, for every pair */
-  float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features */
+  float *feature_gram;                   /* valid x valid, the matrix of r itself; NULL unless wanted, for few features, .. */
+  int32_t matrix_wanted;                 /* .. or where there is no memory for it: the kernel of pairs does not depend on that */
   /* gram. Over several strips: one launch a strip, in order, each adding to the parts; the last one makes the results. */
   float *gram_parts;                     /* actscope_cuda_gram_parts() bytes; NULL: all rows at once, parts in scratch */
   int32_t gram_begins, gram_ends;        /* of several strips: the first, the last */
@@ -239,9 +240,8 @@ int actscope_cuda_standardise(const struct cuda_layers *layers, void *scratch, u
  * have it). layer.pairs->count stays 0: it is min(pairs_wanted, all) and known from `valid`. */
 int actscope_cuda_correlation(const struct cuda_layers *layers, struct CUstream_st *stream);
 /* correlation_wgmma.cu: the same on compute capability 9.0, in a build with machine code for sm_90a (elsewhere it does
- * nothing), for layers whose functionals are among these and that have no feature_gram. The same pairs; sums agree to rounding.
- * Layers share launches by the length of their samples. */
-#define CUDA_WGMMA_FUNCTIONALS (ACTSCOPE_PAIRS_ABOVE | ACTSCOPE_PAIRS_HISTOGRAM | ACTSCOPE_PAIRS_SIGNED)
+ * nothing), for layers that have neither feature_gram nor top. The same pairs; sums agree to rounding. Layers share launches by
+ * the length of their samples. */
 int actscope_cuda_correlation_wgmma(const struct cuda_layers *layers, struct CUstream_st *stream);
 
 /* ---- spread.cu: pairs->feature_share of the sampled layers; rows 0 and on, the first strip's. A counter a layer. ------- */

@@ -92,7 +92,7 @@ int actscope_cuda_run_pairs(const struct job *j, const struct chain *c, struct c
   const int all = t->layers;
   int error = 0, known = 0;
   for (int k = 0; j->state->wgmma && k < all; ++k) {
-    if (t->layer[k].feature_gram || (t->layer[k].functionals & ~(uint32_t)CUDA_WGMMA_FUNCTIONALS)) continue;
+    if (t->layer[k].matrix_wanted || t->layer[k].top) continue;
     const struct cuda_layer layer = t->layer[k];
     t->layer[k] = t->layer[known], t->layer[known++] = layer;
   }
@@ -346,6 +346,7 @@ static actscope_status run_features(const struct job *j, const struct chain *c, 
     if (p.top) f->functionals |= ACTSCOPE_PAIRS_FEATURES;
     f->frobenius_square = p.norm, f->gram_parts = p.parts, f->effective_rank = p.rank;
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
+    f->matrix_wanted = s.matrix;
   }
   return launch_features(j, c, from, last);
 }

@@ -27,7 +27,7 @@ static uint64_t rows_least(const struct plan_layer *l) {
 }
 
 static struct stages stages_of(const actscope_options *o, const struct plan_layer *l, int eigenvalues) {
-  struct stages s = {0, 0, 0, 0, 0, 0, 0};
+  struct stages s = {0};
   const int correlation = (o->statistics & ACTSCOPE_CORRELATION) != 0, rank = (o->statistics & ACTSCOPE_RANK) != 0;
   const int pairs = correlation && l->correlation != ACTSCOPE_CORRELATION_GRAM;
   const int exact = pairs && l->correlation == ACTSCOPE_CORRELATION_EXACT;
@@ -37,7 +37,9 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   /* A matrix that costs more than AUTO would spend on exact pairs is left alone where only the rank asks for it. */
   const int fair = (double)l->samples * (double)l->features * (double)s.side <= 1e13;
   s.features = correlation || rank || (o->statistics & ACTSCOPE_HEALTH);
-  s.eigenvalues = rank && fair && eigenvalues && s.side <= CUDA_EIGEN_SIDE;
+  const int wanted = rank && fair && s.side <= CUDA_EIGEN_SIDE;
+  s.eigenvalues = wanted && eigenvalues;
+  s.matrix = wanted && !s.sample_side;
   /* The norm of the matrix of r follows from all pairs, else from the samples' side. */
   const int norm = (rank && (fair || exact)) || (correlation && !pairs);
   s.gram = s.sample_side && ((norm && !exact) || s.eigenvalues);

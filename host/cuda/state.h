@@ -46,6 +46,7 @@ struct way {
 /* What is done for a layer beyond the profile. */
 struct stages {
   int features, pairs, all_pairs, gram, sample_side, eigenvalues; /* all_pairs: beside sampled ones, for the norm */
+  int matrix;    /* eigenvalues of the matrix of r itself are wanted, whether or not there is memory for it */
   uint64_t side; /* of the matrix whose eigenvalues are wanted: samples, or features where they are fewer */
 };
 

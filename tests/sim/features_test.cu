@@ -35,6 +35,8 @@ struct Subject {  // a layer with all its device memory
   Device<cuda_features> counts{1};
   Device<pairs> state{1};
   Device<double> frobenius{1};
+  std::unique_ptr<Device<unsigned long long>> sums;  // of each feature
+  std::unique_ptr<Device<unsigned>> maxima;
 
   explicit Subject(const Case &c, int parts = 0) : what(c) {
     std::vector<double> x(c.samples * c.features + 1);
@@ -58,8 +60,11 @@ struct Subject {  // a layer with all its device memory
     list = std::make_unique<Device<uint32_t>>(d), order = std::make_unique<Device<uint32_t>>(d);
     hi = std::make_unique<Device<uint16_t>>(z), lo = std::make_unique<Device<uint16_t>>(what.three ? z : 0);
     weight = std::make_unique<Device<float>>(d), gram = std::make_unique<Device<float>>(n > 8192 ? 0 : n * n);  // 16 GiB at 65536
-    state.zero();
+    const uint64_t each = what.functionals & ACTSCOPE_PAIRS_FEATURES ? d : 0;
+    sums = std::make_unique<Device<unsigned long long>>(each), maxima = std::make_unique<Device<unsigned>>(each);
+    clear();
   }
+  void clear() { state.zero(), sums->zero(), maxima->zero(); }
   ~Subject() {
     SHAPE("%s", name().c_str());
     CHECK(guard_damage(&tensor.memory) == 0);
@@ -79,6 +84,7 @@ struct Subject {  // a layer with all its device memory
     layer->pairs_wanted = what.pairs, layer->seed = 99;
     layer->z_hi = hi->p, layer->z_lo = what.three ? lo->p : nullptr, layer->weight = weight->p;
     layer->functionals = what.functionals, layer->pairs = state.p, layer->square = square.p;
+    if (sums->n) layer->feature_sum = sums->p, layer->feature_max = maxima->p;
     layer->gram = gram->p, layer->frobenius_square = frobenius.p;
   }
   std::vector<uint64_t> valid() const {
@@ -178,6 +184,35 @@ struct Subject {  // a layer with all its device memory
         compare_between(&c, "above", got.above[h] * double(p.count), double(want.above_least[h]) - .5, double(want.above_most[h]) + .5);
     }
     if (compare_end(&c)) test_note(false, __FILE__, __LINE__, c.text);
+    if (sums->n) check_sums(slack);
+  }
+  // Sums and maxima of |r| of each feature, by position in the pairs' order, from the definition of r.
+  void check_sums(double slack) {
+    const uint64_t valid = counts[0].valid, n = v.samples, all = pairs_total(valid);
+    const uint64_t count = what.pairs && what.pairs < all ? what.pairs : all;
+    std::vector<double> z(valid * n), sum(valid), most(valid);
+    std::vector<uint64_t> partners(valid);
+    for (uint64_t p = 0; p < valid; ++p) {
+      const column col = (*columns)[(*list)[p]];
+      for (uint64_t i = 0; i < n; ++i)
+        z[p * n + i] = (matrix.x[i * v.features + (*list)[p]] - col.mean) / std::sqrt(col.m2);
+    }
+    for (uint64_t k = 0; k < count; ++k) {
+      uint64_t at[2];
+      pairs_index(k, valid, &at[0], &at[1]);
+      double r = 0;
+      for (uint64_t i = 0; i < n; ++i) r += z[at[0] * n + i] * z[at[1] * n + i];
+      for (uint64_t p : at) sum[p] += std::fabs(r), most[p] = std::fmax(most[p], std::fabs(r)), ++partners[p];
+    }
+    for (uint64_t p = 0; p < v.features; ++p) {
+      const double got = double((*sums)[p]) * 0x1p-32, high = core_f32((*maxima)[p]);
+      const double many = p < valid ? double(partners[p]) : 0;
+      if (many > 0 && std::fabs(got - sum[p]) <= slack * many && std::fabs(high - most[p]) <= slack) continue;
+      if (many == 0 && got == 0 && high == 0) continue;
+      CHECK_NEAR(got, p < valid ? sum[p] : 0, slack * many, 0);
+      CHECK_NEAR(high, p < valid ? most[p] : 0, many > 0 ? slack : 0, 0);
+      break;
+    }
   }
   void check_gram() {
     SHAPE("%s", name().c_str());
@@ -230,9 +265,14 @@ void run(const std::vector<Case> &cases, int channels = 0, bool gram = true) {
     if (gram) s->check_gram();
   }
   // The kernel of sm_90a adds the same products in the same order here, so each r is the same; its sums are rounded in other
-  // groups of 64.
+  // groups of 64, those of a feature in groups of 16 to 128.
   std::vector<pairs> other;
-  for (auto &s : all) other.push_back(s->state[0]), s->state.zero();
+  std::vector<std::vector<unsigned long long>> other_sums;
+  std::vector<std::vector<unsigned>> other_maxima;
+  for (auto &s : all) {
+    other.push_back(s->state[0]), other_sums.push_back(s->sums->get()), other_maxima.push_back(s->maxima->get());
+    s->clear();
+  }
   CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
   CHECK_LAUNCH(actscope_cuda_correlation_wgmma(&t, 0));
   for (size_t i = 0; i < all.size(); ++i) {
@@ -244,6 +284,8 @@ void run(const std::vector<Case> &cases, int channels = 0, bool gram = true) {
       CHECK(memcmp(got.above, want.above, sizeof got.above) == 0 && memcmp(got.histogram, want.histogram, sizeof got.histogram) == 0);
     CHECK_NEAR(pairs_value(&got.abs), pairs_value(&want.abs), 0x1p-30, 2e-6);
     CHECK_NEAR(pairs_value(&got.square), pairs_value(&want.square), 0x1p-30, 2e-6);
+    CHECK(s.maxima->get() == other_maxima[i]);
+    for (size_t f = 0; f < s.sums->n; ++f) CHECK_NEAR((*s.sums)[f], other_sums[i][f], 0x1p32 * 0x1p-30, 2e-6);
     if (s.what.functionals & ACTSCOPE_PAIRS_SIGNED) CHECK_NEAR(pairs_value_signed(&got.plain), pairs_value_signed(&want.plain), 0x1p-30 + 2e-6 * pairs_value(&want.abs), 0);
   }
 }
@@ -358,7 +400,9 @@ static void strips(int (*correlation)(const cuda_layers *, CUstream_st *)) {
     const auto high = s.hi->get(), low = s.lo->get();
     const auto weight = s.weight->get();
     const pairs whole = s.state[0];
-    s.state.zero();
+    const auto whole_sums = s.sums->get();
+    const auto whole_maxima = s.maxima->get();
+    s.clear();
     cuda_layer strip_at[2];
     auto point = [&](uint64_t k) {  // the layer at strip k, in slots of the layer's own memory
       s.layer->first_row = k * strip, s.layer->rows = std::min(strip, d - k * strip);
@@ -398,6 +442,7 @@ static void strips(int (*correlation)(const cuda_layers *, CUstream_st *)) {
     };
     const pairs got = plain(s.state[0]), want = plain(whole);
     CHECK(memcmp(&got, &want, sizeof got) == 0);
+    CHECK(s.sums->get() == whole_sums && s.maxima->get() == whole_maxima);
     s.layer->rows = d, s.layer->first_row = 0;
     s.check_columns(), s.check_pairs(), s.check_gram();
   }
