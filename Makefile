@@ -46,7 +46,8 @@ CRITFLAGS := $(if $(CRITERION),-I$(CRITERION)/include -Wno-unused-parameter)
 CRITLIBS  := $(if $(CRITERION),$(call RUNPATH,$(CRITERION))) -lcriterion
 
 # ---- Sources -------------------------------------------------------------------------------------------------------
-# host/cpu/simd is built once for each instruction set; the table that matches the processor is taken at run time.
+# host/cpu/simd is built once for each instruction set, products for AVX512-VNNI too; the table that matches the processor
+# is taken at run time.
 LIB_C    := $(wildcard host/*.c host/core/*.c host/cpu/*.c host/analysis/*.c)
 SIMD_C   := $(wildcard host/cpu/simd/*.c)
 APP_C    := $(wildcard host/io/*.c host/report/*.c)
@@ -54,21 +55,23 @@ CLI_C    := $(wildcard host/cli/*.c)
 BENCH_C  := $(wildcard bench/*.c)
 ifneq ($(filter x86_64 amd64,$(MACHINE)),)
 ISAS     := baseline avx2 avx512
+VNNI     := avx512vnni
 else
 ISAS     := baseline
 endif
 ISA_baseline :=
 ISA_avx2     := -march=x86-64-v3
 ISA_avx512   := -march=x86-64-v4 -mprefer-vector-width=512
+ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 SIMDFLAGS := -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -ffp-contract=fast -Wno-psabi
 
 # The profile's sums depend on the order in which they are written.
-$(foreach i,$(ISAS),$(foreach f,profile product,$(B)/obj/host/cpu/simd/$(f).$(i).o)): SIMDFLAGS += -fno-associative-math
+$(foreach i,$(ISAS) $(VNNI),$(foreach f,profile product,$(B)/obj/host/cpu/simd/$(f).$(i).o)): SIMDFLAGS += -fno-associative-math
 
 LIBS     := -lm -lpthread
 include mk/cuda.mk
 
-LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(KERNELS_O) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o))
+LIB_O    := $(LIB_C:%.c=$(B)/obj/%.o) $(KERNELS_O) $(foreach i,$(ISAS),$(SIMD_C:%.c=$(B)/obj/%.$(i).o)) $(VNNI:%=$(B)/obj/host/cpu/simd/product.%.o)
 APP_O    := $(APP_C:%.c=$(B)/obj/%.o)
 CLI_O    := $(CLI_C:%.c=$(B)/obj/%.o)
 
@@ -105,7 +108,7 @@ $(B)/obj/%.$(1).o: %.c Makefile
 	$$(call say,CC,$$< ($(1)))
 	$$(Q)$$(CC) $$(CFLAGS_ALL) $$(SIMDFLAGS) $$(ISA_$(1)) -DACTSCOPE_ISA=$(1) -c $$< -o $$@
 endef
-$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+$(foreach i,$(ISAS) $(VNNI),$(eval $(call isa_rule,$(i))))
 
 $(B)/libactscope.a: $(LIB_O) $(B)/parts
 	$(call say,AR,$@)

@@ -124,7 +124,7 @@ static void look_large(const struct ref_matrix *m, struct oracle *o) {
 }
 
 /* Looks at what a case needs and was not looked at before. */
-static void look(struct oracle *o, const struct bench_case *c, const struct ref_matrix *m) {
+static void look(struct oracle *o, const struct bench_case *c, const struct ref_matrix *m, int gpu) {
   const uint32_t s = c->statistics;
   if ((s & ACTSCOPE_PROFILE) && !o->has_profile) ref_profile(m, &o->profile), o->has_profile = 1;
   if ((s & ACTSCOPE_DISTINCT) && !o->has_distinct) o->distinct = ref_distinct(m), o->has_distinct = 1;
@@ -137,7 +137,11 @@ static void look(struct oracle *o, const struct bench_case *c, const struct ref_
   } else if (c->precision == ACTSCOPE_PRECISION_FP16) {
     if (!o->has_fp16) ref_correlate(m, fp16_slack, NULL, 0, &o->fp16), o->has_fp16 = 1;
   } else if (!o->has_pairs) {
-    ref_correlate(m, compare_r_slack(m->samples), NULL, 0, &o->pairs), o->has_pairs = 1;
+    uint64_t *list = malloc((m->features + 1) * sizeof *list);
+    if (!list) abort();
+    const double slack = gpu ? compare_r_slack(m->samples) : compare_count_slack(m->samples, ref_valid_features(m, list));
+    ref_correlate(m, slack, NULL, 0, &o->pairs), o->has_pairs = 1;
+    free(list);
   }
 }
 
@@ -270,7 +274,7 @@ static void check_layer(struct bench_input *in, size_t layer, struct compare *c)
     const int64_t shape[] = {(int64_t)samples, (int64_t)features};
     const actscope_tensor tensor = {.data = in->host[layer], .dtype = k->dtype, .ndim = 2, .shape = shape};
     ref_matrix_load(&m, &tensor, 0);
-    look(o, k, &m);
+    look(o, k, &m, in->gpu != NULL);
   }
   if (k->statistics & ACTSCOPE_PROFILE) {
     const actscope_profile want = repeated(o->profile, tiles);

@@ -158,7 +158,11 @@ typedef enum actscope_distinct_method {
 } actscope_distinct_method;
 
 typedef enum actscope_precision {
-  ACTSCOPE_PRECISION_FP32 = 0, /* fp32 quality: three fp16 products on a GPU, fp32 on the CPU */
+  ACTSCOPE_PRECISION_FP32 = 0, /* fp32 quality: three fp16 products on a GPU. On the CPU fp32 products; where EXACT takes 4,096
+                                  to 131,072 valid features, at least 64 samples and asks for nothing of single features or
+                                  pairs, products of 16-bit integers whose errors average out in the means (below 1e-6), the
+                                  largest |r| again in fp32: only a pair closer than 1e-4 to a threshold or to an edge of the
+                                  histogram may be counted beyond it */
   ACTSCOPE_PRECISION_FP16 = 1  /* one product of 16-bit z-scores: fp16 on a GPU, where single r are off by 3e-5 (standard
                                   deviation), integers on the CPU, 2e-5; means by far less. float64 on the CPU stays */
 } actscope_precision;
@@ -605,7 +609,7 @@ typedef struct actscope_device_info {
   actscope_device device;   /* CPU or CUDA */
   int32_t index;
   char name[128];           /* the processor's or the GPU's own name */
-  char backend[64];         /* "avx512", "avx2", "baseline", "sm_90" */
+  char backend[64];         /* "avx512vnni", "avx512", "avx2", "baseline", "sm_90" */
   int32_t units;            /* threads, or multiprocessors */
   uint64_t memory_bytes;    /* physical or device memory */
 } actscope_device_info;

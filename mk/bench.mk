@@ -33,7 +33,7 @@ run-tests: $(BENCH_BROKEN)
 # the product does not clear the last column of a tile beyond the band, packing zeroes the last z-score of a short panel. Their sources are copies with one line changed.
 BROKEN        := $(B)/broken
 BROKEN_H      := $(BROKEN)/cpu/simd/profile_sums.h $(BROKEN)/cpu/simd/product_real.h $(BROKEN)/cpu/simd/product_pack.h
-BROKEN_O      := $(foreach i,$(ISAS),$(BROKEN)/profile.$(i).o $(BROKEN)/product.$(i).o)
+BROKEN_O      := $(foreach i,$(ISAS),$(BROKEN)/profile.$(i).o) $(foreach i,$(ISAS) $(VNNI),$(BROKEN)/product.$(i).o)
 BROKEN_KERNEL := $(B)/tests/bench-broken-kernel
 $(BROKEN)/cpu/simd/profile_sums.h: BREAK := s/vectors = n \/ WIDTH, rest = n % WIDTH/vectors = (n - 1) \/ WIDTH, rest = (n - 1) % WIDTH/
 $(BROKEN)/cpu/simd/product_real.h: BREAK := s/if (!in) c\[r\]\[l\] = 0;/if (!in \&\& l + 1 < COLUMNS) c[r][l] = 0;/
@@ -47,7 +47,7 @@ $(BROKEN)/%.$(1).o: host/cpu/simd/%.c $(BROKEN_H) Makefile
 	$$(call say,CC,$$< ($(1), broken))
 	$$(Q)$$(CC) -I$(BROKEN) $$(CFLAGS_ALL) $$(SIMDFLAGS) $$(ISA_$(1)) -DACTSCOPE_ISA=$(1) -c $$< -o $$@
 endef
-$(foreach i,$(ISAS),$(eval $(call broken_rule,$(i))))
+$(foreach i,$(ISAS) $(VNNI),$(eval $(call broken_rule,$(i))))
 $(BROKEN_KERNEL): $(BROKEN_O) $(BENCH_O) $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

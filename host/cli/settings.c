@@ -26,7 +26,7 @@ const char settings_help[] =
       "Where and how much\n"
       "  --device DEVICE       auto, cpu, cuda or cuda:K (auto: a usable GPU, else the CPU)\n"
       "  --memory SIZE         hard cap on working memory beside the input (256MiB)\n"
-      "  --precision KIND      fp16 or fp32: 16-bit or fp32 quality of single r (fp32)\n"
+      "  --precision KIND      fp16 or fp32: the quality of correlations (fp32)\n"
       "  --threads T           CPU threads (as many as there are)\n"
       "  --large-tensor COUNT  warn from this many elements on (10000000)\n"
       "\n";

@@ -47,7 +47,8 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0};
   s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0,
-                                               .precision = o->precision};
+                                               .precision = o->precision,
+                                               .top_most = (uint64_t)o->top_pairs, .top_above = o->pairs_above};
   return s;
 }
 
@@ -252,8 +253,7 @@ static actscope_status measure(struct plan_layer *l, const actscope_tensor *tens
   }
   s.profile_request.window = s.pairs_request.window = at->window;
   s.pairs_request.features = at->correlations;
-  s.pairs_request.top = at->top, s.pairs_request.top_most = (uint64_t)l->options.top_pairs;
-  s.pairs_request.top_above = l->options.pairs_above;
+  s.pairs_request.top = at->top;
   if (at->top) at->top->count = at->top->above = 0;
   if (at->correlations && l->steps == 1) memset(at->correlations, 0, l->features * sizeof *at->correlations);
   s.pairs_request.step = l->options.same_pairs ? 0 : l->sequence - 1;

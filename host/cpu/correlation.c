@@ -12,6 +12,7 @@
 #include <omp.h>
 
 #include "cpu/cpu.h"
+#include "cpu/largest.h"
 #include "cpu/top.h"
 #include "cpu/zscores.h"
 #include "error.h"
@@ -104,11 +105,11 @@ static uint64_t sums_bytes(const struct cpu_pairs_request *q, uint64_t features)
 static uint64_t fixed_bytes(const struct cpu_pairs_request *q, uint64_t features) {
   return list_bytes(features) + sums_bytes(q, features) + 64;
 }
+static uint64_t blocks_bytes(uint64_t features) { return ceil_to(largest_blocks(features) * 4, 64); }
 
-struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
-                                        uint64_t features) {
-  uint64_t size = (uint64_t)zscores_kernels(dtype, q->precision)->size, threads = (uint64_t)q->threads,
-           fixed = fixed_bytes(q, features);
+/* With panels of one kind. */
+static struct cpu_need need_of(const struct cpu_pairs_request *q, uint64_t size, uint64_t samples, uint64_t features) {
+  uint64_t threads = (uint64_t)q->threads;
   struct layout l;
   struct cpu_need need;
   uint64_t shortest = samples > CHUNK ? UINT64_MAX : 0;
@@ -129,6 +130,24 @@ struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actsc
     need.best = least_of(need.best, l.bytes);
   }
   if (need.best < need.least) need.best = need.least;
+  return need;
+}
+
+struct cpu_need actscope_cpu_pairs_need(const struct cpu_pairs_request *q, actscope_dtype dtype, uint64_t samples,
+                                        uint64_t features) {
+  uint64_t fixed = fixed_bytes(q, features);
+  struct cpu_need need;
+  if (!actscope_cpu_largest_serves(q, dtype, samples, features)) {
+    need = need_of(q, (uint64_t)zscores_kernels(dtype, q->precision)->size, samples, features);
+  } else { /* unless fewer of them are valid */
+    struct cpu_need few = need_of(q, sizeof(float), samples, LARGEST_VALID_LEAST - 1);
+    need = need_of(q, sizeof(int16_t), samples, features);
+    fixed += blocks_bytes(features);
+    if (few.best > need.best) need.best = few.best;
+    if (few.least > need.least) need.least = few.least;
+    if (actscope_cpu_largest_bytes(samples) > need.least) need.least = actscope_cpu_largest_bytes(samples);
+    if (need.best < need.least) need.best = need.least;
+  }
   need.least += fixed;
   need.best += fixed;
   return need;
@@ -147,6 +166,7 @@ struct run {
   uint64_t *feature_sum; /* of each position, in 2^-32; NULL: not wanted */
   uint32_t *feature_max;
   struct top_shared *top; /* NULL: not wanted */
+  uint32_t *blocks;       /* of largest.h; NULL: not wanted */
   char *slot[2], *buffers;
   double *sums, *thread_sums;
   uint64_t next; /* task to take */
@@ -284,6 +304,7 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
       r->kernels->take(&p, tally);
     }
     features_flush(r, &p);
+    if (r->blocks) actscope_cpu_largest_note(r->blocks, p.i0, p.j0, r->table->tally_largest(tally));
   }
 }
 
@@ -309,6 +330,7 @@ static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot
     if (k == 0) {
       r->kernels->take(&p, tally);
       features_flush(r, &p);
+      if (r->blocks) actscope_cpu_largest_note(r->blocks, p.i0, p.j0, r->table->tally_largest(tally));
     }
   }
 }
@@ -400,9 +422,13 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     r.band = (struct product_band){valid, valid, 0, 0};
   }
   if (count > 0) {
-    actscope_zscores_init(&r.z, v, columns, scratch, valid, r.band.wrap ? &order : 0, 0,
-                          zscores_kernels(v->dtype, q->precision));
+    const int integers = actscope_cpu_largest_serves(q, v->dtype, v->samples, v->features) &&
+                         actscope_cpu_largest_serves(q, v->dtype, v->samples, valid);
     r.table = actscope_simd_product();
+    actscope_zscores_init(&r.z, v, columns, scratch, valid, r.band.wrap ? &order : 0, 0,
+                          integers ? &r.table->int16 : zscores_kernels(v->dtype, q->precision));
+    if (integers) fixed += blocks_bytes(valid);
+    if (bytes < fixed) goto small;
     r.kernels = r.z.kernels;
     r.n = v->samples;
     r.size = (uint64_t)r.kernels->size;
@@ -417,6 +443,12 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
       memset(r.feature_max, 0, valid * sizeof *r.feature_max);
     }
     at += sums_bytes(q, v->features);
+    if (integers) {
+      r.blocks = (uint32_t *)at;
+      memset(r.blocks, 0, blocks_bytes(valid));
+      at += blocks_bytes(valid);
+    }
+    void *slots = at;
     for (int s = 0; s < r.layout.slots; ++s, at += wide * deep(r.layout.group, r.size) * r.size) r.slot[s] = at;
     r.sums = (double *)at;
     at += r.layout.sums ? wide * wide * 8 : 0;
@@ -432,6 +464,7 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     const uint64_t best = actscope_cpu_pairs_need(q, v->dtype, v->samples, v->features).best;
     if (r.layout.strips > 1 && bytes < best) *warnings |= ACTSCOPE_WARN_STRIPS;
     run_all(&r, &all, q->threads);
+    if (integers) all.max_bits = actscope_cpu_largest(&r.z, &r.band, r.blocks, q->threads, slots, bytes - fixed);
     if (q->functionals & ACTSCOPE_PAIRS_HISTOGRAM) all.histogram[0] -= all.count - count; /* cells that are no pair */
     all.count = count;
     if (q->top) top_sort(q->top);

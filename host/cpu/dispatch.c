@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const names[] = {"baseline", "avx2", "avx512"};
+static const char *const names[] = {"baseline", "avx2", "avx512", "avx512vnni"};
 
-const char *actscope_cpu_isa_name(int isa) { return isa >= 0 && isa <= ISA_AVX512 ? names[isa] : "unknown"; }
+const char *actscope_cpu_isa_name(int isa) { return isa >= 0 && isa <= ISA_AVX512VNNI ? names[isa] : "unknown"; }
 
 static int detect(void) {
   int best = ISA_BASELINE;
@@ -16,7 +16,7 @@ static int detect(void) {
     best = ISA_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-      best = ISA_AVX512;
+      best = __builtin_cpu_supports("avx512vnni") ? ISA_AVX512VNNI : ISA_AVX512;
   }
 #endif
   const char *wish = getenv("ACTSCOPE_ISA");

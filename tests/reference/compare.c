@@ -116,6 +116,9 @@ static const struct bound {
   bound_cosine = {0, 1e-12};     /* sums in double; where directions cancel, of n unit vectors divided by n^2 */
 
 double compare_r_slack(uint64_t samples) { return 2e-7 * sqrt((double)samples + 16) + 4e-7; }
+double compare_count_slack(uint64_t samples, uint64_t valid) {
+  return valid >= 4096 && valid <= 131072 && samples >= 64 ? 1e-4 : compare_r_slack(samples);
+}
 
 #define VALUE(field, bound, scale) \
   compare_value(c, #field, got->field, ref->field, (bound).atol * (scale), (bound).rtol)

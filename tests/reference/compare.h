@@ -51,6 +51,8 @@ void compare_rank(struct compare *c, const actscope_rank *got, const actscope_ra
 void compare_similarity(struct compare *c, const actscope_similarity *got, const actscope_similarity *ref);
 /* The slack for ref_correlate(): how far one |r| of the backends may be off over so many samples. */
 double compare_r_slack(uint64_t samples);
+/* The same for counts of the CPU's exact correlations at fp32 quality, of 32 bits or fewer (ACTSCOPE_PRECISION_FP32). */
+double compare_count_slack(uint64_t samples, uint64_t valid);
 
 /* ---- Guarded buffers ------------------------------------------------------------------------------------------------- */
 

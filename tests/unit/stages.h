@@ -18,8 +18,8 @@
 
 /* The instruction sets, as parameters: plain numbers. A test process uses one. */
 static inline struct criterion_test_params instruction_sets(void) {
-  static int sets[] = {ISA_BASELINE, ISA_AVX2, ISA_AVX512};
-  return cr_make_param_array(int, sets, 3);
+  static int sets[] = {ISA_BASELINE, ISA_AVX2, ISA_AVX512, ISA_AVX512VNNI};
+  return cr_make_param_array(int, sets, 4);
 }
 /* Lowers this process to an instruction set; 0 when the processor has not got it. */
 static inline int use_instruction_set(int isa) {

@@ -242,6 +242,7 @@ Test(plan_layers, say_why) {
   actscope_plan_destroy(plan);
 
   uint64_t least;
+  o.statistics = ACTSCOPE_CORRELATION;
   ACCEPTED(actscope_minimum_budget(layers, 1, &o, &least));
   o.memory_budget = least;
   ACCEPTED(actscope_plan_create(&plan, layers, 1, &o));

@@ -16,6 +16,7 @@
 #endif
 #define QUEUE 8 /* carries of as many tiles are added up at once */
 #define PACK_ROWS 16
+#define PACK_POSITIONS (PRODUCT_BLOCK + PRODUCT_ROUND) /* and what fills them up */
 #define TILES_MAX (1u << 17) /* tiles of up to 24 vectors before a counter of SLICES bits could run over, or a sum */
 
 typedef uint64_t vq __attribute__((vector_size(4 * LANES)));
@@ -72,6 +73,14 @@ static void tally_empty(struct product_tally *t) {
   }
   memset(s, 0, sizeof *s);
   t->tiles = t->signed_tiles = 0;
+}
+
+static float tally_largest(struct product_tally *t) {
+  struct lanes *s = (struct lanes *)t->lanes;
+  float top = vf_top(s->max);
+  if (core_bits32(top) > t->pairs.max_bits) t->pairs.max_bits = core_bits32(top);
+  s->max = (vf){0};
+  return top;
 }
 
 /* ---- Counting -------------------------------------------------------------------------------------------------------- */
@@ -330,11 +339,14 @@ static __attribute__((noinline)) void gather_single(const vf *r, uint32_t functi
  * running evenly over 0 .. 1 along samples and features (the R2 sequence of M. Roberts). Means of r are then as good as
  * unbiased; single r are off by 1.8e-5 (standard deviation), whatever the number of samples. */
 
-#define INT16_ONE 32766 /* and a half more rounds to it as well */
+#define INT16_ONE PRODUCT_INT16_ONE
 
 /* c += products of two samples */
 #if defined(__AVX512F__)
 LANE_FN vi add_products(vi c, vi y, vi x) {
+#if defined(__AVX512VNNI__)
+  return (vi)_mm512_dpwssd_epi32((__m512i)c, (__m512i)y, (__m512i)x);
+#endif
   return (vi)_mm512_add_epi32((__m512i)c, _mm512_madd_epi16((__m512i)y, (__m512i)x));
 }
 LANE_FN vi rounded(vf x) { return (vi)_mm512_cvtps_epi32((__m512)x); }
@@ -359,21 +371,30 @@ LANE_FN vi rounded(vf x) {
 
 typedef int32_t int32_alias __attribute__((aligned(2), may_alias));
 
-LANE_FN void keep_int16(int16_t *panel, uint64_t k, vf z, uint32_t dither) {
+/* The dither, moved against the sum so far of errors times z-scores: what a feature's error has in common with the feature,
+ * and so with all that correlate with it, is kept near zero (as in error feedback of noise shaping). */
+#define FEEDBACK 4.0f
+
+LANE_FN void keep_int16(int16_t *panel, uint64_t k, vf z, uint32_t dither, float *carry) {
   vu at;
 #pragma GCC unroll 16
   for (int l = 0; l < LANES; ++l) at[l] = (uint32_t)l * DITHER_POSITION;
   at += dither + (uint32_t)k * DITHER_VALUE;
-  vf up = __builtin_convertvector((vi)(at >> 8), vf) * 0x1p-24f - 0.5f;
+  vf up = __builtin_convertvector((vi)(at >> 8), vf) * 0x1p-24f - 0.5f, x = z * (float)INT16_ONE, left = vf_load(carry);
+  vf back = vf_max(vf_min(left * FEEDBACK, vf_all(0.5f)), vf_all(-0.5f));
   int16_t *to = panel + (k & ~1ull) * LANES;
-  vi q = rounded(z * (float)INT16_ONE + up);
+  vi q = rounded(x + up - (vf)((vi)back ^ ((vi)z & INT32_MIN)));
+  vf_store(carry, left + (__builtin_convertvector(q, vf) - x) * z);
   vi_store(to, k & 1 ? vi_load(to) | (vi)((vu)q << 16) : q & 0xFFFF);
 }
-LANE_FN void keep_one_int16(int16_t *panel, uint64_t k, uint64_t p, double z, uint32_t dither) {
+LANE_FN void keep_one_int16(int16_t *panel, uint64_t k, uint64_t p, double wide, uint32_t dither, float *carry) {
   uint32_t at = dither + (uint32_t)k * DITHER_VALUE + (uint32_t)p * DITHER_POSITION;
-  float up = (float)(int32_t)(at >> 8) * 0x1p-24f - 0.5f;
+  float up = (float)(int32_t)(at >> 8) * 0x1p-24f - 0.5f, z = (float)wide, x = z * (float)INT16_ONE;
+  float back = carry[p] * FEEDBACK;
+  back = back > 0.5f ? 0.5f : back < -0.5f ? -0.5f : back;
   int16_t *to = panel + (k & ~1ull) * LANES + 2 * p;
-  to[k & 1] = (int16_t)lrintf((float)z * (float)INT16_ONE + up);
+  to[k & 1] = (int16_t)lrintf(x + up - (z < 0 ? -back : back));
+  carry[p] += ((float)to[k & 1] - x) * z;
   if (!(k & 1)) to[1] = 0;
 }
 
@@ -533,5 +554,11 @@ const struct product_table SIMD_TABLE(product) = {
     {LANES, ROWS_SINGLE, COLUMNS_SINGLE, sizeof(float), pack_single, direct_single, add_single, take_single},
     {LANES / 2, ROWS, VECTORS * LANES / 2, sizeof(double), pack_wide, direct_wide, add_wide, take_wide},
     {LANES, ROWS_SINGLE, COLUMNS_SINGLE, sizeof(int16_t), pack_int16, direct_int16, add_int16, take_int16},
+#if defined(__x86_64__)
+    1,
+#else
+    0,
+#endif
     tally_init,
-    tally_empty};
+    tally_empty,
+    tally_largest};

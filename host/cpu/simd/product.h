@@ -17,6 +17,7 @@
  * one binade, so that errors add up instead of averaging out: to at most CHUNK / 2 times 3e-8 of |r|, 1.9e-6. */
 #define PRODUCT_CHUNK 128
 #define PRODUCT_ROUND 48  /* a multiple of every register tile's sides */
+#define PRODUCT_INT16_ONE 32766 /* units of a 16-bit z-score of norm 1; half a unit more rounds to no more than 32767 */
 
 /* Which ordered pairs (i, j) of positions count: (j - i - 1) mod v < width, and one more for i < extra; without wrap no
  * j below i counts. Each unordered pair comes once. */
@@ -81,11 +82,14 @@ struct product_kernels {
 };
 struct product_table {
   struct product_kernels single, wide, int16; /* panels of float, of double, of 16-bit integers from tiles of float */
+  int int16_is_fast;                          /* faster than float: the set multiplies pairs of 16-bit integers at once */
   void (*tally_init)(struct product_tally *t);
   /* Moves what is in the lanes to t->pairs; the count of bin 0 then still holds the cells that do not count. */
   void (*tally_empty)(struct product_tally *t);
+  /* The largest |r| as float32 since the last call, or since the lanes were emptied. */
+  float (*tally_largest)(struct product_tally *t);
 };
-SIMD_FAMILY(struct product_table, product)
+SIMD_FAMILY_VNNI(struct product_table, product)
 
 /* How a rectangle [i0, i0 + rows) x [j0, j0 + columns) lies to the band: 0 outside, 1 partly inside, 2 wholly. */
 static inline int product_band_meets(const struct product_band *b, uint64_t i0, uint64_t rows, uint64_t j0,

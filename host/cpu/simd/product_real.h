@@ -101,8 +101,8 @@ static __attribute__((noinline)) void NAME(close)(const struct product_part *p, 
 #define PAIR 1
 #define GATHER NAME(gather)
 #define CLOSE NAME(close)
-#define KEEP(panel, k, z, dither) STORE((panel) + (k) * WIDTH, z)
-#define KEEP_ONE(panel, k, p, z, dither) ((panel)[(k) * WIDTH + (p)] = (REAL)(z))
+#define KEEP(panel, k, z, dither, carry) STORE((panel) + (k) * WIDTH, z)
+#define KEEP_ONE(panel, k, p, z, dither, carry) ((panel)[(k) * WIDTH + (p)] = (REAL)(z))
 #include "cpu/simd/product_tile.h"
 #include "cpu/simd/product_pack.h"
 #undef PANEL
