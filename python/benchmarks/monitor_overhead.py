@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """What a Monitor costs a training loop: two equal models trained in turn, step by step, one with a monitor and one without.
 
-    python python/benchmarks/monitor_overhead.py [--statistics profile,distinct,health] [--every 10] [--steps 90] [--batch 64]
+    python python/benchmarks/monitor_overhead.py [--statistics default] [--every 10] [--steps 90] [--batch 64]
 
-Every third step is measured, so that there are enough of both kinds. Prints medians of the plain steps, of the monitored model's steps that are not measured and of those that are, in wall time
-and in processor time (which other programs on the machine disturb less), and what they make when every k-th step is measured:
+Every third step is measured, so that there are enough of both kinds. Prints medians of the plain steps, of the monitored
+model's steps that are not measured and of those that are, in wall time and in processor time (which other programs on the
+machine disturb less), and what they make when every k-th step is measured:
 
     ((every - 1) * skipped + measured) / (every * plain) - 1
 
 The last columns are the processor time inside the monitor's own functions, on skipped and on measured steps, and its share at
 every k-th step: no difference of two large numbers, so the steadiest figure on a machine that does other things.
 
-Each line is one set of statistics; --twice also trains the second model without a monitor, which shows the noise.
+Each line is one set of statistics, of activations and gradients alike; "default" is what Monitor measures when nothing is
+asked for. --twice also trains the second model without a monitor, which shows the noise.
 """
 import argparse
 import os
@@ -83,7 +85,8 @@ def compare(wanted, layers, steps, batch, sinks, monitored=True):
     plain, watched = Training(batch), Training(batch)
     monitor, clock = None, None
     if monitored:
-        monitor = actscope.torch.Monitor(watched.model, every=MEASURED, layers=layers, statistics=wanted, sinks=sinks)
+        monitor = actscope.torch.Monitor(watched.model, every=MEASURED, layers=layers,
+                                         statistics=None if wanted == "default" else wanted, sinks=sinks)
         clock = Clock(monitor)
         monitor._root_handle.remove()
         monitor._root_handle = watched.model.register_forward_pre_hook(monitor._on_pass)  # the timed one
@@ -136,7 +139,7 @@ def main():
           "   inside, us: skipped measured cost")
     if a.twice:
         line("(no monitor: the noise)", compare("profile", a.layers, a.steps, a.batch, [], False), a.every)
-    for wanted in a.statistics or ["moments", "profile", "profile,distinct,health", "all"]:
+    for wanted in a.statistics or ["default", "moments", "profile,distinct,health", "all"]:
         line(wanted, compare(wanted, a.layers, a.steps, a.batch, a.sink), a.every)
 
 

@@ -162,6 +162,278 @@ class TestNumbers(Case):
         self.assertIn("health", monitor.last["layers"][0])
         self.assertNotIn("profile", monitor.last["layers"][0])
 
+    def asked(self, **options):
+        """What a record holds of activations, and of gradients."""
+        model = network()
+        monitor = self.monitor(model, **options)
+        train(model, batches(1), monitor)
+        self.assertEqual(monitor.last["warnings"], [])
+        found = {}
+        for layer in monitor.last["layers"]:
+            words = [s for s in actscope._options.STATISTICS if s in layer]
+            if "profile" in words and layer["profile"]["entropy"] is None:
+                self.assertIsNone(layer["profile"]["quantiles"])
+                self.assertIsNotNone(layer["profile"]["l2_norm"])
+                words[words.index("profile")] = "moments"
+            self.assertEqual(found.setdefault(layer["kind"], words), words)
+        return found.get("activation"), found.get("gradient")
+
+    def test_what_is_measured_unless_asked(self):
+        self.assertEqual(self.asked(), (["profile", "health"], ["moments", "health"]))
+        self.assertEqual(self.asked(statistics="profile,distinct"), (["profile", "distinct"],) * 2)
+        self.assertEqual(self.asked(gradients=["health"]), (["profile", "health"], ["health"]))
+        self.assertEqual(self.asked(statistics="moments", gradients="distinct,health"), (["moments"], ["distinct", "health"]))
+        self.assertEqual(self.asked(gradients=False), (["profile", "health"], None))
+
+
+class Box(nn.Module if torch else object):
+    """Modules that hand on the numbers of others: a view, the very tensor, and a container's last."""
+
+    def __init__(self, change=lambda x: x):
+        super().__init__()
+        self.linear, self.relu, self.flatten, self.same = nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Flatten(), nn.Identity()
+        self.change = change
+
+    def forward(self, x):
+        return self.change(self.same(self.flatten(self.relu(self.linear(x)))))
+
+
+@needs_torch
+class TestTheSameNumbers(Case):
+    def measured(self, model, inputs, steps=1, **options):
+        """The places that were measured by the library, of all steps, and the monitor."""
+        done, original = [], _probes.Probe.enqueue
+
+        def counted(probe, *arguments):
+            done.append((probe.place.name, probe.place.kind))
+            return original(probe, *arguments)
+
+        monitor = self.monitor(model, layers="*", statistics="all", threads=1, **options)
+        _probes.Probe.enqueue = counted
+        try:
+            for _ in range(steps):
+                model(inputs).sum().backward()
+                monitor.step()
+        finally:
+            _probes.Probe.enqueue = original
+        self.assertEqual(monitor.last["warnings"], [])
+        return done, monitor
+
+    def test_are_measured_once(self):
+        model = nn.Sequential(Box(), nn.Sequential(nn.Linear(18, 4)))
+        done, monitor = self.measured(model, torch.randn(8, 3, 6), steps=2)
+        # A ReLU that works in place keeps the memory, not the numbers; nor is a gradient an activation.
+        wanted = [("0.linear", "activation"), ("0.relu", "activation"), ("1.0", "activation"), ("1.0", "gradient"), ("0.flatten", "gradient"),
+                  ("0.linear", "gradient")]
+        if MODERN:
+            self.assertEqual(done, 2 * wanted)
+        layers = {(layer["name"], layer["kind"]): layer for layer in monitor.last["layers"]}
+        self.assertEqual(len(layers), 14)
+        self.assertEqual([layer["order"] for layer in monitor.last["layers"]], list(range(14)))
+        without = lambda layer: {k: v for k, v in layer.items() if k not in ("name", "order", "shape", "seconds")}
+        for kind in ("activation", "gradient"):
+            for one, other in (("0.relu", "0.flatten"), ("0.relu", "0.same"), ("0.relu", "0"), ("1.0", "1")):
+                self.assertEqual(without(layers[one, kind]), without(layers[other, kind]), (one, other, kind))
+            self.assertNotEqual(without(layers["0.linear", kind])["profile"], without(layers["0.relu", kind])["profile"])
+        self.assertEqual((layers["0.relu", "activation"]["shape"], layers["0", "activation"]["shape"]), ([8, 3, 6], [8, 18]))
+        self.assertEqual(layers["0", "activation"]["seconds"], 0)
+        self.assertEqual(monitor.last["seconds"], sum(layer["seconds"] for layer in layers.values()))
+
+    def test_are_measured_again_where_they_may_be_others(self):
+        times = lambda done, name: done.count((name, "activation"))
+        x = torch.randn(8, 3, 6)
+        with self.subTest("other samples"):
+            done, _ = self.measured(nn.Sequential(nn.Identity(), nn.Flatten(0, 1)), x.clone().requires_grad_())
+            self.assertEqual(times(done, "1"), 1)
+        with self.subTest("other features"):
+            done, _ = self.measured(nn.Sequential(nn.Identity(), nn.Flatten()), x.clone().requires_grad_(), features="channels")
+            self.assertEqual(times(done, "1"), 1)
+        with self.subTest("other strides"):
+            class Swap(nn.Module):
+                def forward(self, x):
+                    return x.transpose(0, 1)
+            done, _ = self.measured(nn.Sequential(nn.Identity(), Swap()), torch.randn(4, 4, requires_grad=True))
+            self.assertEqual(times(done, "1"), 1)
+        with self.subTest("passes that one record covers"):
+            done, _ = self.measured(Box(), x, accumulate=2, distinct="sketch")
+            self.assertEqual(times(done, "same"), 1)
+        with self.subTest("memory that was given back and used again"), torch.no_grad():
+            class Loses(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.a, self.b = nn.Linear(64, 64), nn.Linear(64, 64)
+
+                def forward(self, x):
+                    self.a(x)
+                    return self.b(x)
+            model, seen = Loses(), []
+            monitor = self.monitor(model, statistics="moments")
+            model.b.register_forward_hook(lambda m, i, o: seen.append(o.max().item()))
+            for _ in range(20):
+                model(torch.randn(32, 64))
+                monitor.step()
+                self.assertEqual(monitor.last["layers"][1]["profile"]["max"], seen[-1])
+        with self.subTest("no versions are counted"), torch.inference_mode():
+            model = Box(lambda x: x.mul_(2))
+            monitor = self.monitor(model, layers="*", statistics="moments")
+            model(x)
+            monitor.step()
+            self.assertEqual(monitor.last["warnings"], [])
+
+    def test_a_gradient_in_the_memory_of_its_activation(self):
+        class HalfSquare(torch.autograd.Function):
+            @staticmethod
+            def forward(context, x):
+                context.x = x
+                return x.square().sum() / 2
+
+            @staticmethod
+            def backward(context, _):
+                return context.x.detach()
+
+        model = nn.Linear(6, 5)
+        monitor = self.monitor(model, statistics="health", gradients="moments")
+        HalfSquare.apply(model(torch.randn(8, 6))).backward()
+        monitor.step()
+        self.assertEqual([("health" in layer, "profile" in layer) for layer in monitor.last["layers"]], [(True, False), (False, True)])
+
+    def test_changed_in_place_inside_a_container(self):
+        class Outer(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner, self.after = nn.Linear(6, 6), nn.Identity()
+
+            def forward(self, x):
+                return self.after(self.inner(x).mul_(2))
+
+        done, monitor = self.measured(Outer(), torch.randn(8, 6))
+        found = {layer["name"]: layer["profile"]["max"] for layer in monitor.last["layers"] if layer["kind"] == "activation"}
+        self.assertEqual(found["after"], 2 * found["inner"])
+
+
+def reference_cka(x, y):
+    """Debiased linear CKA in double precision."""
+    def hsic(k, m):
+        n = len(k)
+        k, m = k - torch.diag(k.diag()), m - torch.diag(m.diag())
+        return ((k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k.sum(0) * m.sum(0)).sum()) / (n * (n - 3))
+    grams = []
+    for z in (x, y):
+        z = z.double() - z.double().mean(0)
+        grams.append(z @ z.T)
+    k, m = grams
+    return (hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()).item()
+
+
+@needs_torch
+class TestCka(Case):
+    def test_the_matrix(self):
+        model, seen = network().eval(), {}
+        monitor = self.monitor(model, statistics="moments,cka")
+        for i, module in enumerate(model):
+            module.register_forward_hook(lambda m, a, o, i=i: seen.__setitem__(str(i), o.detach().flatten(1).clone()))
+        train(model, batches(3), monitor)
+        monitor.close()
+        self.assertIsNone(self.records[0]["cka"])
+        for record in self.records[1:]:
+            self.assertEqual(record["cka"]["layers"], names(record, "activation"))
+            self.assertEqual(record["warnings"], [])
+        layers, matrix = monitor.last["cka"]["layers"], monitor.last["cka"]["matrix"]
+        seen["5.1"] = seen.pop("5")
+        for i, one in enumerate(layers):
+            for j, other in enumerate(layers):
+                if one in seen and other in seen:
+                    self.assertLess(abs(matrix[i][j] - reference_cka(seen[one], seen[other])), 2e-5, (one, other))
+        self.assertGreater(monitor.last["seconds"], sum(layer["seconds"] for layer in monitor.last["layers"]))
+
+    def test_what_the_features_are(self):
+        x, model = torch.randn(9, 4, 5), nn.Sequential(nn.Linear(5, 7), nn.Tanh())
+        for features, samples in (("flatten", 9), ("channels", 9 * 7), ("last", 9 * 4)):
+            with self.subTest(features):
+                monitor = self.monitor(model, statistics="moments,cka", features=features)
+                with torch.no_grad():
+                    outputs = []
+                    for module in model:
+                        outputs.append(module(outputs[-1] if outputs else x))
+                    for _ in range(2):
+                        model(x)
+                        monitor.step()
+                shaped = [y.flatten(1) if features == "flatten" else y.transpose(1, 2).flatten(0, 1) if features == "channels"
+                          else y.flatten(0, 1) for y in outputs]
+                self.assertEqual(len(shaped[0]), samples)
+                self.assertLess(abs(monitor.last["cka"]["matrix"][0][1] - reference_cka(*shaped)), 2e-5)
+                monitor.close()
+
+    def test_layers_that_are_not_called_and_other_shapes(self):
+        class Deep(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = network()
+
+            def forward(self, x, upto):
+                for module in self.inner[:upto]:
+                    x = module(x)
+                return x
+
+        model, x = Deep(), batches(1)[0][0]
+        monitor = self.monitor(model, statistics="moments,cka")
+        for size, upto, shown in ((24, 7, None), (24, 7, 8), (24, 3, 3), (24, 7, 8), (10, 7, None), (24, 7, None), (24, 7, 8)):
+            model(x[:size], upto).sum().backward()
+            monitor.step()
+            cka = monitor.last["cka"]
+            self.assertEqual(cka and cka["layers"], shown and names(monitor.last, "activation"), (size, upto))
+        self.assertEqual(list(monitor.warnings), [])
+
+    def test_the_last_pass_of_several(self):
+        model = nn.Sequential(nn.Linear(5, 7), nn.Tanh())
+        monitor = self.monitor(model, statistics="moments,cka", accumulate=2)
+        with torch.no_grad():
+            for _ in range(4):
+                x = torch.randn(12, 5)
+                model(x)
+        monitor.step()
+        monitor.close()
+        first = model[0](x).detach()
+        self.assertEqual(self.steps(), [0, 1])
+        self.assertLess(abs(monitor.last["cka"]["matrix"][0][1] - reference_cka(first, first.tanh())), 2e-5)
+
+    def test_memory(self):
+        model = network()
+        shapes = [(str(i), "float32", (64, *shape)) for i, shape in enumerate([(6, 8, 8)] * 3 + [(6, 4, 4), (96,), (20,), (20,), (5,)])]
+        least = 2 * actscope.minimum_budget(shapes, statistics="cka", threads=1, device="cpu")
+        monitor = self.monitor(model, statistics="moments,cka", memory=least + 40000, threads=1)
+        train(model, batches(2, 64), monitor)
+        self.assertLessEqual(monitor.memory_bytes, least + 40000)
+        (said,) = monitor.last["warnings"]
+        self.assertRegex(said, "cka: [1-7] of 8 layers do not fit the memory, the first [2-6]")
+        matrix = monitor.last["cka"]["matrix"]
+        self.assertEqual(matrix[7], [None] * 8)
+        self.assertEqual(matrix[0][0], 1)
+        monitor = self.monitor(network(), statistics="moments,cka", memory=least - 4000, threads=1)
+        train(monitor._model, batches(3, 64), monitor)
+        self.assertIsNone(monitor.last["cka"])
+        self.assertEqual(len(monitor.last["layers"]), 16)
+        (said,) = monitor.warnings  # the first time only
+        self.assertIn("smallest that would", said)
+
+    def test_too_many_samples_and_what_is_refused(self):
+        model = nn.Linear(2, 2)
+        monitor = self.monitor(model, statistics="moments,cka")
+        for _ in range(3):
+            model(torch.randn(5000, 2))
+            monitor.step()
+        self.assertEqual([("cka" in line and "5000 samples" in line) for line in monitor.warnings], [True])
+        self.assertEqual(len(monitor.last["layers"]), 1)
+        for options in ({"statistics": "cka"}, {"gradients": "health,cka"}):
+            with self.subTest(options), self.assertRaises(actscope.InvalidArgumentError):
+                self.monitor(model, **options)
+
+    def test_without(self):
+        model = network()
+        monitor = self.monitor(model)
+        train(model, batches(2), monitor)
+        self.assertNotIn("cka", monitor.last)
+
 
 @needs_torch
 class TestSchedule(Case):
@@ -397,15 +669,15 @@ class TestRobustness(Case):
         _probes.Probe.__init__ = counted
         try:
             train(model, batches(1), monitor)
-            self.assertEqual(len(made), 16)
+            self.assertEqual(len(made), 14)  # the pool's output is the flattened one
             workspaces = dict(monitor._probes._workspaces)
             train(model, batches(3), monitor)
-            self.assertEqual(len(made), 16)
+            self.assertEqual(len(made), 14)
             self.assertEqual(workspaces, monitor._probes._workspaces)
             train(model, batches(1, 7), monitor)
-            self.assertEqual(len(made), 32)
+            self.assertEqual(len(made), 28)
             train(model, batches(1), monitor)
-            self.assertEqual(len(made), 32)
+            self.assertEqual(len(made), 28)
         finally:
             _probes.Probe.__init__ = original
 

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -14,13 +15,18 @@ import torch
 
 from .. import _options, _report, sinks as _sinks
 from .._errors import InvalidArgumentError, UnsupportedError
-from .._library import header
+from .._library import LayerReport, header
 from .._writer import Writer
 from . import _compiled
+from ._alike import Alike
 from ._probes import Place, Probe, Probes
 
 _NONFINITE = header.constants["ACTSCOPE_WARN_NONFINITE"]
 Patterns = Optional[Union[str, Iterable[str]]]
+Words = Union[str, Sequence[str]]
+
+# What is measured unless something is asked for. Of gradients one reads norms, extremes, zeros and what is not finite.
+ACTIVATIONS, GRADIENTS = "profile,health", "moments,health"
 
 
 class Alarm(NamedTuple):
@@ -57,9 +63,10 @@ class Monitor:
     every       measure steps start, start + every, ... before stop (None: to the end)
     layers      names of modules, one pattern or several; None: every module that has no modules inside
     exclude     names to leave out, likewise
-    statistics  as in actscope.report, or parts of the profile: moments, entropy, quantiles. What each costs in a training
-                loop is in docs/pytorch.md
-    gradients   also the gradient of the loss with respect to each output
+    statistics  as in actscope.report, or parts of the profile: moments, entropy, quantiles. None: profile and health of
+                activations, moments and health of gradients. What each costs in a training loop is in docs/pytorch.md.
+                With cka records have the CKA of the activations each with each, from the second measured step on
+    gradients   also the gradient of the loss with respect to each output: True, or statistics of their own
     accumulate  forward passes that make one step, for gradient accumulation: their micro-batches are measured together
     features    "flatten": all axes but the first; "channels": axis 1; "last": the last axis, for transformers
     memory      hard cap on working memory, plans included
@@ -78,7 +85,7 @@ class Monitor:
     """
 
     def __init__(self, model: torch.nn.Module, every: int = 100, layers: Patterns = None, exclude: Patterns = None, *,
-                 statistics: Union[str, Sequence[str]] = "profile,distinct,health", gradients: bool = True, start: int = 0,
+                 statistics: Optional[Words] = None, gradients: Union[bool, Words] = True, start: int = 0,
                  stop: Optional[int] = None, accumulate: int = 1, features: str = "flatten", memory: Union[int, str] = "64MiB",
                  sinks: Iterable[_sinks.SinkLike] = (), on_alarm: Optional[Callable[[Alarm], Any]] = None,
                  ranks: Optional[Sequence[int]] = (0,), **options: Any) -> None:
@@ -89,21 +96,28 @@ class Monitor:
                 raise InvalidArgumentError(f"{name} wants a whole number from {least} on, not {value!r}")
         if features not in ("flatten", "channels", "last"):
             raise InvalidArgumentError(f"features wants flatten, channels or last, not {features!r}")
-        options = {**options, "statistics": statistics}
-        measured = _options.words(statistics, "statistics")
-        if on_alarm is not None and set(measured) <= {"distinct", "rank", "correlation", "similarity", "entropy", "quantiles"}:
-            raise InvalidArgumentError("on_alarm needs profile, moments or health among the statistics")
+        wanted = _wanted(statistics, gradients)
+        for kind, words in wanted.items():
+            if on_alarm is not None and not {"profile", "moments", "health", "all"} & set(words):
+                raise InvalidArgumentError(f"on_alarm needs profile, moments or health among the statistics of {kind}s")
         unknown = [name for name in options if name not in _options.NAMES or name in ("channels", "device", "window")]
         if unknown:
             raise TypeError(f"Monitor has no option {unknown[0]!r}")
 
         self._model, self._every, self._start, self._stop = model, every, start, stop
-        self._accumulate, self._gradients, self._on_alarm = accumulate, gradients, on_alarm
+        self._accumulate, self._gradients, self._on_alarm = accumulate, "gradient" in wanted, on_alarm
         self._lock = threading.RLock()  # backward may run on a thread of autograd's
         self._rank = _rank()
         self._active = ranks is None or self._rank in ranks
         self._modules = _select(model, layers, exclude)
-        self._probes = Probes(options, _options.size(memory), accumulate, len(self._modules) * (2 if gradients else 1), features)
+        cap = _options.size(memory)
+        self._alike: Optional[Alike] = None
+        if "cka" in wanted["activation"]:
+            wanted["activation"] = [word for word in wanted["activation"] if word != "cka"]
+            self._alike = Alike({"threads": options.get("threads")}, cap - cap // 2, features)
+            cap //= 2
+        self._probes = Probes({kind: {**options, "statistics": words} for kind, words in wanted.items()}, cap, accumulate,
+                              len(self._modules) * len(wanted), features)
         self.warnings: Deque[str] = deque(maxlen=1000)
         self._said: set = set()
         self._writer = Writer([_sinks.make(sink) for sink in sinks] if self._active else [], self._complain)
@@ -164,7 +178,7 @@ class Monitor:
     @property
     def memory_bytes(self) -> int:
         """Working memory that is held now; never above `memory`."""
-        return self._probes.workspace_bytes()
+        return self._probes.workspace_bytes() + (self._alike.held_bytes() if self._alike is not None else 0)
 
     def step(self) -> None:
         """Ends a step. Call it after the optimizer's step; without it, steps are told apart by forward passes."""
@@ -195,10 +209,13 @@ class Monitor:
         self._fetch(wait=True)
         self._writer.close()
         self._probes.close()
+        if self._alike is not None:
+            self._alike.close()
 
     # ---- Steps ---------------------------------------------------------------------------------------------------------
     def _begin_of_step(self) -> None:
         self._entries: Dict[Place, Entry] = {}
+        self._measured: Dict[Tuple[str, int], Tuple[Any, int, Place]] = {}  # kind and address: reference, version, where
         self._calls: Dict[Tuple[str, str], int] = {}
         self._step_warnings: List[str] = []
         self._alarm: Optional[Alarm] = None
@@ -233,9 +250,12 @@ class Monitor:
             self._remove_hooks()
             with self._lock:
                 entries = sorted(self._entries.values())
+                head = {"step": self._step, "time": time.time(), "rank": self._rank, "alarm": self._alarm,
+                        "warnings": self._step_warnings}
+                if self._alike is not None:
+                    head["cka"] = self._alike.end_of_step()
                 if entries or self._step_warnings:
-                    self._waiting.append(({"step": self._step, "time": time.time(), "rank": self._rank, "alarm": self._alarm,
-                                           "warnings": self._step_warnings}, entries))
+                    self._waiting.append((head, entries))
                 elif _compiled.is_compiled(self._model):
                     self._complain("compiled code called no layer in a measured step: make the monitor after compiling the model")
                 elif self._passes:
@@ -312,27 +332,68 @@ class Monitor:
         raised = None
         try:
             with self._lock:
-                probe = self._probes.measure(place, tensor, self._step)
-                if probe is None:
-                    self._complain(f"{place.name} ({place.kind}): not measured: the device has not finished the last one")
-                    return
                 known = self._entries.get(place)
                 order = len(self._entries) if known is None else known.order
-                report = None if probe.on_gpu else probe.report()
+                twin = self._twin(place, tensor) if self._accumulate == 1 else None
+                if twin is not None:
+                    probe, report = twin.probe, None
+                    if twin.report is not None:
+                        report = LayerReport.from_buffer_copy(twin.report)
+                        report.seconds = 0.0  # it took none
+                else:
+                    probe = self._probes.measure(place, tensor, self._step)
+                    if probe is None:
+                        self._complain(f"{place.name} ({place.kind}): not measured: the device has not finished the last one")
+                        return
+                    report = None if probe.on_gpu else probe.report()
                 self._entries[place] = Entry(order, probe, place, tuple(tensor.shape), report)
                 if report is not None and self._alarm is None:
                     self._alarm = _alarm(self._step, order, place, report)
                     raised = self._alarm
+                if self._alike is not None and place.kind == "activation":
+                    self._observe_alike(self._alike, place, tensor)
         except Exception as error:
             self._complain(f"{place.name} ({place.kind}): {error}")
         if raised is not None and self._on_alarm is not None:
             self._on_alarm(raised)
 
-    def _complain(self, text: str) -> None:
-        """A line in the record, and a warning of Python's the first time."""
+    def _twin(self, place: Place, tensor: torch.Tensor) -> Optional[Entry]:
+        """What this step has measured already of the very same numbers: a module often hands on what one inside it, or before
+        it, has made, as it is or in another shape. The same memory holds the same numbers as long as a tensor that was
+        measured there lives, which keeps others away from it, and autograd counts no change."""
+        if tensor.layout is not torch.strided or tensor.is_inference() or tensor.numel() == 0:
+            return None
+        at = (place.kind, tensor.data_ptr())
+        reference, version, where = self._measured.get(at, (None, -1, place))
+        other = reference() if reference is not None else None
+        if (other is not None and other._version == tensor._version == version and self._probes.alike(other, tensor)
+                and where in self._entries):
+            return self._entries[where]
+        self._measured[at] = (weakref.ref(tensor), tensor._version, place)
+        return None
+
+    def _observe_alike(self, alike: Alike, place: Place, tensor: torch.Tensor) -> None:
+        try:
+            alike.observe(place.name, tensor)
+        except Exception as error:
+            self._complain(f"cka: {error}")
+
+    def _fetch_alike(self, alike: Alike, head: Dict[str, Any], wait: bool) -> None:
+        """The matrix of a step, in place of the word that there is one."""
+        head["cka"], found = None, None
+        try:
+            head["cka"] = found = alike.fetch(wait)
+        except Exception as error:
+            self._complain(f"cka: {error}", head["warnings"])
+        if found is not None and found.left_out:
+            self._complain(f"cka: {len(found.left_out)} of {len(found.names)} layers do not fit the memory, the first {found.left_out[0]}",
+                           head["warnings"])
+
+    def _complain(self, text: str, record: Optional[List[str]] = None) -> None:
+        """A line in the record, of the step under way unless it is another's, and a warning of Python's the first time."""
         self.warnings.append(text)
         with self._lock:
-            self._step_warnings.append(text)
+            (self._step_warnings if record is None else record).append(text)
             first = text not in self._said
             self._said.add(text)
         if first:
@@ -356,6 +417,10 @@ class Monitor:
                         head["warnings"].append(f"{entry.place.name} ({entry.place.kind}): {error}")
                         continue
                 complete.append(entry)
+            if self._alike is not None and head["cka"]:
+                if not wait and not self._alike.finished():
+                    return
+                self._fetch_alike(self._alike, head, wait)
             self._waiting.popleft()
             late = None
             if head["alarm"] is None:
@@ -399,6 +464,21 @@ def _nothing(*_: Any) -> None:
     return None
 
 
+def _wanted(statistics: Optional[Words], gradients: Union[bool, Words]) -> Dict[str, List[str]]:
+    """What is asked for of each kind of tensor that is measured."""
+    wanted = {"activation": _options.words(ACTIVATIONS if statistics is None else statistics, "statistics")}
+    if set(wanted["activation"]) == {"cka"}:
+        raise InvalidArgumentError("statistics wants a section beside cka, such as 'moments,cka'")
+    if gradients is True:
+        wanted["gradient"] = (_options.words(GRADIENTS, "gradients") if statistics is None else
+                              [word for word in wanted["activation"] if word != "cka"])
+    elif gradients is not False:
+        wanted["gradient"] = _options.words(gradients, "gradients")
+        if "cka" in wanted["gradient"]:
+            raise InvalidArgumentError("gradients: cka is of activations")
+    return wanted
+
+
 def _alarm(step: int, order: int, place: Place, report: Any) -> Optional[Alarm]:
     if not (report.warnings & _NONFINITE or report.health.nonfinite):
         return None
@@ -413,11 +493,12 @@ def _record(head: Dict[str, Any], entries: Sequence[Entry]) -> Dict[str, Any]:
         layer = _report.layer(entry.report, entry.place.name, None, entry.shape)
         del layer["source"], layer["role"]  # "kind" says it
         layers.append({"kind": entry.place.kind, "order": entry.order, "passes": entry.report.steps, **layer})
-    seconds = math.fsum(layer["seconds"] or 0 for layer in layers)
-    known = all(layer["seconds"] is not None for layer in layers)
+    cka = {"cka": head["cka"].dictionary() if head["cka"] else None} if "cka" in head else {}
+    took = [math.nan if layer["seconds"] is None else layer["seconds"] for layer in layers]
+    seconds = math.fsum([*took, head["cka"].seconds] if head.get("cka") else took)
     alarm = head["alarm"]._asdict() if head["alarm"] is not None else None
     return {"schema": _sinks.SCHEMA, "step": head["step"], "time": head["time"], "rank": head["rank"],
-            "seconds": seconds if known else None, "layers": layers, "alarm": alarm, "warnings": list(head["warnings"])}
+            "seconds": _report.real(seconds), "layers": layers, **cka, "alarm": alarm, "warnings": list(head["warnings"])}
 
 
 def _select(model: torch.nn.Module, layers: Patterns, exclude: Patterns) -> List[Tuple[str, torch.nn.Module]]:

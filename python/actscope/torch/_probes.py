@@ -80,22 +80,24 @@ class Probe:
 
 
 class Probes:
-    """The plans of a monitor. `expected` is how many places there will be, to divide the memory where it is not shared."""
+    """The plans of a monitor, with options by kind. `expected` is how many places there will be, to divide the memory where it
+    is not shared."""
 
-    def __init__(self, options: Dict[str, Any], memory: int, passes: int, expected: int, features: str) -> None:
-        self._given = {k: v for k, v in options.items() if k not in ("device", "memory")}
-        self._given["window"] = passes
+    def __init__(self, options: Dict[str, Dict[str, Any]], memory: int, passes: int, expected: int, features: str) -> None:
+        self._given = {kind: {**{k: v for k, v in given.items() if k not in ("device", "memory")}, "window": passes}
+                       for kind, given in options.items()}
         self._shared = passes == 1
         self._memory, self._expected, self._features = memory, max(expected, 1), features
         self._known: "OrderedDict[Any, Probe]" = OrderedDict()
         self._workspaces: Dict[Any, Tuple[Any, int, int]] = {}  # by device and stream: what owns it, address, bytes
         self._bound: Dict[int, Any] = {}
-        _options.build(self._given)  # a wrong option is an error now
+        for given in self._given.values():
+            _options.build(given)  # a wrong option is an error now
 
     def measure(self, place: Place, tensor: torch.Tensor, step: int) -> Optional[Probe]:
         """Measures a tensor; None when the device has not finished this place's last measurement."""
-        code = _code(tensor)
-        shape, strides, channels = self._axes(tensor)
+        code = code_of(tensor)
+        shape, strides, channels = axes(tensor, self._features)
         device = tensor.device
         on_gpu = device.type != "cpu"
         stream = torch.cuda.current_stream(device).cuda_stream if on_gpu else 0
@@ -114,18 +116,19 @@ class Probes:
         probe.step, probe.busy = step, on_gpu
         return probe
 
-    def _axes(self, tensor: torch.Tensor) -> Tuple[Tuple[int, ...], Tuple[int, ...], bool]:
-        shape, strides = tuple(tensor.shape), tensor.stride()
-        if self._features == "flatten" or len(shape) < 2:
-            return shape, strides, False
-        if self._features == "last":  # to axis 1, where the library looks for them; strides are free
-            shape, strides = (shape[0], shape[-1], *shape[1:-1]), (strides[0], strides[-1], *strides[1:-1])
-        return shape, strides, True
+    def alike(self, a: torch.Tensor, b: torch.Tensor) -> bool:
+        """Are two tensors at one address the same samples and features to the library?"""
+        if a.dtype != b.dtype or a.device != b.device:
+            return False
+        if a.shape == b.shape and a.stride() == b.stride():
+            return True
+        return (self._features == "flatten" and a.dim() > 0 and b.dim() > 0 and a.shape[0] == b.shape[0] and a.numel() == b.numel()
+                and a.is_contiguous() and b.is_contiguous())
 
     # ---- Making plans, inside the cap ----------------------------------------------------------------------------------
     def _make(self, key: Any, place: Place, code: int, shape: Sequence[int], channels: bool, device: torch.device, stream: int) -> Probe:
         where = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
-        given = {**self._given, "channels": channels, "device": where}
+        given = {**self._given[place.kind], "channels": channels, "device": where}
         if self._shared:
             plans = self._memory // 8  # for the plans themselves; the rest is the workspace's
             while self._known and (len(self._known) + 1) * _PLAN_BYTES > plans:
@@ -183,10 +186,20 @@ class Probes:
         self._workspaces.clear()
 
 
+def axes(tensor: torch.Tensor, features: str) -> Tuple[Tuple[int, ...], Tuple[int, ...], bool]:
+    """Shape and strides as the library gets them, and whether the features are axis 1."""
+    shape, strides = tuple(tensor.shape), tensor.stride()
+    if features == "flatten" or len(shape) < 2:
+        return shape, strides, False
+    if features == "last":  # to axis 1, where the library looks for them; strides are free
+        shape, strides = (shape[0], shape[-1], *shape[1:-1]), (strides[0], strides[-1], *strides[1:-1])
+    return shape, strides, True
+
+
 _codes: Dict[torch.dtype, int] = {}
 
 
-def _code(tensor: torch.Tensor) -> int:
+def code_of(tensor: torch.Tensor) -> int:
     """The library's number of the element type. The first tensor of a type is looked at closely."""
     if tensor.layout is torch.strided and tensor.device.type in ("cpu", "cuda"):
         code = _codes.get(tensor.dtype)
