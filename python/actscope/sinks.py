@@ -9,6 +9,7 @@ A record is a dictionary, one a measured step:
     seconds   that the analysis took; None where layers share a device
     layers    in the order of the calls: `kind` ("activation" or "gradient"), `order` (0, 1, ..), `passes` (forward passes
               that the numbers cover) and the layer's fields of `actscope report --format json`
+    cka       where it was asked for: None, or `layers`, names of activations, and `matrix`, a row each
     alarm     None, or the first layer with a NaN or an infinity: layer, kind, order, nan, inf
     warnings  what went wrong while measuring, as text
 

@@ -81,12 +81,12 @@ class Clock:
         return call
 
 
-def compare(wanted, layers, steps, batch, sinks, monitored=True):
+def compare(wanted, layers, steps, batch, sinks, monitored=True, **options):
     plain, watched = Training(batch), Training(batch)
     monitor, clock = None, None
     if monitored:
         monitor = actscope.torch.Monitor(watched.model, every=MEASURED, layers=layers,
-                                         statistics=None if wanted == "default" else wanted, sinks=sinks)
+                                         statistics=None if wanted == "default" else wanted, sinks=sinks, **options)
         clock = Clock(monitor)
         monitor._root_handle.remove()
         monitor._root_handle = watched.model.register_forward_pre_hook(monitor._on_pass)  # the timed one
@@ -129,6 +129,7 @@ def main():
     parser.add_argument("--steps", type=int, default=90)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--time-budget", type=float, help="seconds for a layer's exact correlations, as in Monitor(time_budget=...)")
     parser.add_argument("--sink", action="append", default=[], help="a path, as in Monitor(sinks=...)")
     parser.add_argument("--twice", action="store_true")
     a = parser.parse_args()
@@ -140,7 +141,7 @@ def main():
     if a.twice:
         line("(no monitor: the noise)", compare("profile", a.layers, a.steps, a.batch, [], False), a.every)
     for wanted in a.statistics or ["default", "moments", "profile,distinct,health", "all"]:
-        line(wanted, compare(wanted, a.layers, a.steps, a.batch, a.sink), a.every)
+        line(wanted, compare(wanted, a.layers, a.steps, a.batch, a.sink, time_budget=a.time_budget), a.every)
 
 
 if __name__ == "__main__":
