@@ -15,7 +15,8 @@
 //            first elements, times a power of two that brings their spread to about 1, so that fourth powers neither
 //            overflow nor vanish; then flushes into doubles. 6 operations an element. A sum that is not finite in the
 //            end (NaN, infinity, a subnormal's logarithm, an outlier) sends the batch through doubles one by one, and
-//            an outlier moves the pivot. float64 takes that way always.
+//            an outlier moves the pivot. float64 takes that way always; values beyond 2^+-192 leave a state with an
+//            exponent, as on the CPU (core/moments.h).
 // Histogram  Narrow types: the bits are the bin, and moments, quantiles and distinct count follow from the counts alone,
 //            exactly. Counters are 16 bits wide in shared memory, two to a word; a sweep moves what reached 16,384 on.
 //            8-bit types count pairs of neighbours, two elements an atomic, and split them in the end.

@@ -59,17 +59,21 @@ __device__ __forceinline__ double inverse_power(double spread) {
   uint64_t e = core_bits64(spread) >> 52 & 0x7FFu;
   return core_f64((e > 2045u ? 1ull : 2046u - e) << 52);
 }
+// e of the power of two 2^-e.
+__device__ __forceinline__ int log2_inverse(double power) { return 1023 - (int)(core_bits64(power) >> 52); }
 
-// What a thread has seen of a layer.
+// What a thread has seen of a layer. In float64 powers of elements may leave the range, and |x| log |x| too: the sums of
+// |x| are then in units of 1 / scale like the others, and `before` has an exponent.
 template <class Real>
 struct Seen {
+  static constexpr bool kScaled = sizeof(Real) == 8;
   Real pivot, scale, shift;  // elements enter the sums as d = x scale - shift, shift = pivot scale
   double s1, s2, s3, s4;     // of the n elements since the pivot was set
   uint32_t n;
   Real min, max;
-  double abs, log;           // sum |x|, sum |x| log2 |x|
+  double abs, log;           // sum |x|, sum |x| log2 |x|; kScaled: of |x| scale, since the pivot was set
   uint32_t zero, negative, subnormal;
-  struct moments before;     // n, mean, m2 .. m4 of what came before the pivot was set
+  struct moments before;     // n, mean, m2 .. m4 of what came before the pivot was set; kScaled: abs_sum, abs_log_sum too
 
   __device__ __forceinline__ void start() {
     pivot = shift = 0, scale = 0;  // no pivot yet
@@ -78,24 +82,33 @@ struct Seen {
     min = (Real)core_infinity(), max = -min;
     moments_init(&before);
   }
-  // A new pivot, from a mean and the largest distance to it. Without a spread: one that sees the smallest difference.
+  // A new pivot, from a mean and the largest distance to it. Without a spread: one that sees the smallest difference; about
+  // 0 the largest there is, so that whatever is not 0 moves the pivot or is seen.
   __device__ __forceinline__ void set_pivot(Real mean, Real spread) {
-    const Real two24 = (Real)16777216.0;
+    const Real size = (Real)fabs((double)mean), digit = size / (Real)16777216.0;
     pivot = mean;
-    scale = spread > 0 ? inverse_power(spread)
-            : mean != 0 ? inverse_power((Real)fabs((double)mean) / two24 > 0 ? (Real)fabs((double)mean) / two24 : (Real)fabs((double)mean))
-                        : (Real)1.2676506002282294e30;  // 2^100
+    scale = inverse_power(spread > 0 ? spread : digit > 0 ? digit : size);
     shift = pivot * scale;
   }
   // Folds the sums into `before`.
   __device__ __forceinline__ void close() {
     if (n == 0) return;
     struct moments m;
-    moments_from_shifted(&m, n, 0.0, s1, s2, s3, s4);
-    double unit = 1.0 / (double)scale, square = unit * unit;
-    m.mean = (double)pivot + m.mean * unit;
-    m.m2 *= square, m.m3 *= square * unit, m.m4 *= square * square;
-    moments_merge_central(&before, &m);
+    if constexpr (kScaled) {
+      moments_init(&m);
+      m.exponent = log2_inverse(scale);
+      moments_from_shifted(&m, n, shift, s1, s2, s3, s4);
+      m.abs_sum = abs, m.abs_log_sum = log * 0.69314718055994530942;
+      moments_rescale(&m, moments_exponent((int)m.exponent));
+      moments_merge(&before, &m);
+      abs = log = 0;
+    } else {
+      moments_from_shifted(&m, n, 0.0, s1, s2, s3, s4);
+      double unit = 1.0 / (double)scale, square = unit * unit;
+      m.mean = (double)pivot + m.mean * unit;
+      m.m2 *= square, m.m3 *= square * unit, m.m4 *= square * square;
+      moments_merge_central(&before, &m);
+    }
     s1 = s2 = s3 = s4 = 0, n = 0;
   }
 };
@@ -165,12 +178,12 @@ struct Wide {
     seen.s1 += d, seen.s2 += d2, seen.s3 += d2 * d, seen.s4 += d2 * d2;
     if (x < seen.min) seen.min = x;
     if (x > seen.max) seen.max = x;
-    if (a == 0) {
-      ++seen.zero;
-    } else {
+    if (a == 0) ++seen.zero;
+    else if (a < dtype_smallest_normal(kType)) ++seen.subnormal;
+    if (seen.kScaled) a *= (double)seen.scale;
+    if (a > 0) {
       seen.abs += a;
       seen.log += a * (T::kSize == 8 ? log2(a) : (double)log2f((float)a));
-      if (a < dtype_smallest_normal(kType)) ++seen.subnormal;
     }
     if (x < 0) ++seen.negative;
   }
@@ -191,10 +204,10 @@ struct Wide {
 #pragma unroll 1
     for (int e = 0; e < vectors * T::kVector; ++e) {
       double x = (double)element_of(v, e);
-      if (core_finite(x)) sum += x * 0x1p-16, ++n;
+      if (core_finite(x)) sum += x, ++n;
     }
-    if (n == 0) return;
-    Real mean = (Real)(sum / n * 65536.0);
+    if (n == 0 || !core_finite(sum)) return;  // of the largest float64: the first element will do
+    Real mean = (Real)(sum / n);
 #pragma unroll 1
     for (int e = 0; e < vectors * T::kVector; ++e) {
       double x = (double)element_of(v, e), d = fabs(x * 0.5 - (double)mean * 0.5);
@@ -286,12 +299,33 @@ struct Wide {
 
 // ---- Merging the threads of a block ------------------------------------------------------------------------------------
 // Sums about one common pivot, the block's mean: adding them needs no Pebay term, so a block merges in a handful of
-// plain sums. The result is right in thread 0.
+// plain sums. kScaled: with one exponent for all, the largest of those that have values other than 0. The result is right
+// in thread 0.
 struct MergeSpace {
   double a[2 * (kWarps + 1)], b[6 * (kWarps + 1)], low[kWarps], high[kWarps];
   unsigned long long counts[7 * (kWarps + 1)];
+  int exponent[kWarps];
 };
+template <bool kScaled>
 __device__ __forceinline__ void merge_block(struct moments &m, MergeSpace &space) {
+  double low = m.min, high = m.max;
+  int exponent = m.abs_sum > 0 ? (int)m.exponent : INT32_MIN;
+#pragma unroll
+  for (int s = 16; s > 0; s >>= 1) {
+    low = fmin(low, __shfl_xor_sync(kFullMask, low, s));
+    high = fmax(high, __shfl_xor_sync(kFullMask, high, s));
+    if (kScaled) exponent = max(exponent, __shfl_xor_sync(kFullMask, exponent, s));
+  }
+  if (threadIdx.x % 32 == 0) {
+    space.low[threadIdx.x / 32] = low, space.high[threadIdx.x / 32] = high;
+    if (kScaled) space.exponent[threadIdx.x / 32] = exponent;
+  }
+  if (kScaled) {
+    __syncthreads();
+    for (int w = 0; w < kWarps; ++w) exponent = max(exponent, space.exponent[w]);
+    if (exponent == INT32_MIN) exponent = 0;
+    moments_rescale(&m, exponent);
+  }
   double first[2] = {(double)m.n, m.n ? (double)m.n * 0x1p-62 * m.mean : 0.0};
   block_sum<kThreads>(first, space.a);
   const double total = first[0];
@@ -307,17 +341,10 @@ __device__ __forceinline__ void merge_block(struct moments &m, MergeSpace &space
   block_sum<kThreads>(sums, space.b);
   unsigned long long counts[7] = {m.n, m.nan, m.positive_inf, m.negative_inf, m.zero, m.negative, m.subnormal};
   block_sum<kThreads>(counts, space.counts);
-  double low = m.min, high = m.max;
-#pragma unroll
-  for (int s = 16; s > 0; s >>= 1) {
-    low = fmin(low, __shfl_xor_sync(kFullMask, low, s));
-    high = fmax(high, __shfl_xor_sync(kFullMask, high, s));
-  }
-  if (threadIdx.x % 32 == 0) space.low[threadIdx.x / 32] = low, space.high[threadIdx.x / 32] = high;
-  __syncthreads();
-  for (int w = 0; w < kWarps; ++w) low = fmin(low, space.low[w]), high = fmax(high, space.high[w]);
+  for (int w = 0; w < kWarps; ++w) low = fmin(low, space.low[w]), high = fmax(high, space.high[w]);  // barriers came in between
   moments_init(&m);
   if (counts[0] > 0) moments_from_shifted(&m, counts[0], c, sums[0], sums[1], sums[2], sums[3]);
+  if (kScaled) m.exponent = exponent;
   m.min = low, m.max = high, m.abs_sum = sums[4], m.abs_log_sum = sums[5];
   m.nan = counts[1], m.positive_inf = counts[2], m.negative_inf = counts[3];
   m.zero = counts[4], m.negative = counts[5], m.subnormal = counts[6];
@@ -338,7 +365,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
   using Part = Wide<kType, kMoments, kHistogram, kSketch, kFull>;
   using T = Traits<kType>;
   constexpr uint32_t kWindow = Place<kType, kFull>::kWindow;
-  constexpr bool kSharedCounters = Part::kSharedCounters;
+  constexpr bool kSharedCounters = Part::kSharedCounters, kScaled = kType == ACTSCOPE_FLOAT64;
   // Units between two sweeps of the counters.
   constexpr uint32_t kSweep = TUNE_PROFILE_SWEEP / (kThreads * T::kVector);
   static_assert(kSweep >= kBatch && kSweep % kBatch == 0, "a batch must not pass a sweep");
@@ -445,14 +472,14 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
     if (kMoments) {
       struct moments m = part.seen.before;
       m.min = (double)part.seen.min + 0.0, m.max = (double)part.seen.max + 0.0;  // +0, not -0
-      m.abs_sum = part.seen.abs, m.abs_log_sum = part.seen.log * 0.69314718055994530942;
+      if (!kScaled) m.abs_sum = part.seen.abs, m.abs_log_sum = part.seen.log * 0.69314718055994530942;
       m.subnormal = part.seen.subnormal;
       // Every element but a zero went through the counters, so they know the negatives, and the zeros are the others: all
       // elements of the block less those counted, taken off in thread 0 and spread over the threads as they come.
       m.zero = part.seen.zero, m.negative = Part::kCountersKnowSigns ? negatives : part.seen.negative;
       if (Part::kCountersKnowSigns) m.zero = (tid == 0 ? elements_of(layer, units_from, stop) - specials.beside : 0) - counted;
       if (tid == 0) m.nan = specials.nan, m.positive_inf = specials.positive_inf, m.negative_inf = specials.negative_inf;
-      merge_block(m, space);
+      merge_block<kScaled>(m, space);
       if (tid == 0) {
         partial[blockIdx.x + (unsigned)l] = m;
         if (Part::kFilters && m.zero) atomicOr(layer.sketch + distinct_word(0, table.sketch_bits), distinct_bit(0, table.sketch_bits));
@@ -476,7 +503,7 @@ profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *p
         struct moments m;
         moments_init(&m);
         for (unsigned b = b0 + (unsigned)tid; b <= b1; b += kThreads) moments_merge(&m, partial + b + l);
-        merge_block(m, space);
+        merge_block<kScaled>(m, space);
         if (tid == 0) *layer.moments = m;
       }
     }

@@ -9,11 +9,11 @@
 #include "core/dtype.h"
 
 /* 128 bytes. n counts the finite values; zero, negative and subnormal are among them.
- * The sums are of y = x 2^-exponent. The exponent is 0 in every state but those of float64 values so large or so small
- * (beyond 2^+-200) that a fourth power would leave the range of double; `mean` and the extrema are of x itself. */
+ * Mean and sums are of y = x 2^-exponent, extrema of x itself. The exponent is 0 in every state but those of float64 values
+ * so large or so small (moments_exponent) that a fourth power would leave the range of double. */
 struct moments {
   uint64_t n;
-  double mean, m2, m3, m4;     /* sums of powers of (y - mean of y) */
+  double mean, m2, m3, m4;     /* of y; sums of powers of (y - mean) */
   double min, max;             /* +inf, -inf when n is 0 */
   double abs_sum, abs_log_sum; /* sum |y|, sum |y| ln |y| */
   uint64_t nan, positive_inf, negative_inf, zero, negative, subnormal;
@@ -39,12 +39,17 @@ ACTSCOPE_FN void moments_from_shifted(struct moments *m, uint64_t n, double pivo
   if (m->m4 < 0) m->m4 = 0;
 }
 
+/* The exponent of a state whose values spread over about 2^scale. A mean may be 2^53 spreads away from zeros in another
+ * state: the fourth power of that, times 2^43 values, is still a double. */
+ACTSCOPE_FN int64_t moments_exponent(int scale) { return scale > 192 || scale < -192 ? scale : 0; }
+
 /* The same state with another exponent. */
 ACTSCOPE_FN void moments_rescale(struct moments *m, int64_t exponent) {
   int64_t by = m->exponent - exponent;
   int shift = by > 10000 ? 10000 : by < -10000 ? -10000 : (int)by;
   m->exponent = exponent;
   if (shift == 0) return;
+  m->mean = ldexp(m->mean, shift);
   m->m2 = ldexp(m->m2, 2 * shift);
   m->m3 = ldexp(m->m3, 3 * shift);
   m->m4 = ldexp(m->m4, 4 * shift);
@@ -60,15 +65,13 @@ ACTSCOPE_FN void moments_merge_central(struct moments *a, const struct moments *
     return;
   }
   double na = (double)a->n, nb = (double)b->n, n = na + nb, d = b->mean - a->mean, dn;
-  if (a->exponent != 0) d = ldexp(b->mean, -(int)a->exponent) - ldexp(a->mean, -(int)a->exponent);
   dn = d / n;
   double cross = d * dn * na * nb; /* d^2 na nb / n */
   a->m4 += b->m4 + cross * dn * dn * (na * na - na * nb + nb * nb) + 6 * dn * dn * (na * na * b->m2 + nb * nb * a->m2) +
            4 * dn * (na * b->m3 - nb * a->m3);
   a->m3 += b->m3 + cross * dn * (na - nb) + 3 * dn * (na * b->m2 - nb * a->m2);
   a->m2 += b->m2 + cross;
-  if (a->exponent == 0) a->mean += dn * nb;
-  else a->mean = ldexp(ldexp(a->mean, -(int)a->exponent) + dn * nb, (int)a->exponent);
+  a->mean += dn * nb;
   a->n += b->n;
 }
 
@@ -149,11 +152,10 @@ ACTSCOPE_FN void moments_finish(const struct moments *m, uint32_t parts, actscop
   if ((parts & ACTSCOPE_MOMENTS) && m->n > 0) {
     out->min = m->min + 0.0; /* -0 reads as 0 */
     out->max = m->max + 0.0;
-    out->mean = m->mean;
+    out->mean = ldexp(m->mean, exponent);
     out->abs_max = fmax(fabs(m->min), fabs(m->max));
     out->abs_mean = ldexp(m->abs_sum / n, exponent);
-    double y = ldexp(m->mean, -exponent);
-    out->l2_norm = ldexp(sqrt(m->m2 + n * y * y), exponent);
+    out->l2_norm = ldexp(sqrt(m->m2 + n * m->mean * m->mean), exponent);
     if (m->min == m->max) { /* rounding must not give a constant a spread */
       out->mean = out->min;
       out->abs_mean = out->abs_max;

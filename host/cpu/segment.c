@@ -8,12 +8,11 @@ void actscope_segment_close(struct segment *g) {
   if (g->n > 0) {
     struct moments m;
     moments_init(&m);
-    m.exponent = g->scale_log > 200 || g->scale_log < -200 ? g->scale_log : 0;
+    m.exponent = moments_exponent(g->scale_log);
     int e = (int)m.exponent, r = g->abs_log - e;
     double f = ldexp(1, g->scale_log - e);
     moments_from_shifted(&m, (uint64_t)g->n, ldexp(g->frame.pivot, -e), g->s1 * f, g->s2 * f * f, g->s3 * f * f * f,
                          g->s4 * (f * f) * (f * f));
-    m.mean = ldexp(m.mean, e);
     m.abs_sum = ldexp(g->abs, r);
     m.abs_log_sum = ldexp(0.6931471805599453 * (g->abs_log2 + r * g->abs), r);
     moments_merge(&g->closed, &m);
@@ -38,7 +37,7 @@ static void segment_frame(struct segment *g, double pivot, int scale_log, int ab
   g->frame.scale = ldexp(1, -g->scale_log);
   g->frame.abs_scale = ldexp(1, -g->abs_log);
   g->closed_n = (double)g->closed.n;
-  g->closed_mean = ldexp(g->closed.mean, -g->scale_log) - ldexp(g->frame.pivot, -g->scale_log);
+  g->closed_mean = ldexp(g->closed.mean, e - g->scale_log) - ldexp(g->frame.pivot, -g->scale_log);
   g->closed_m2 = ldexp(g->closed.m2, 2 * (e - g->scale_log));
   g->closed_abs = ldexp(g->closed.abs_sum, e - g->abs_log);
 }

@@ -35,7 +35,7 @@ enum data_kind {
   DATA_FACTORS,         /* four common factors with loadings of their own */
   DATA_HUBS,            /* a few features that half of the others follow */
   DATA_SPECIALS,        /* NaN, infinities, both zeros, the smallest subnormal, the largest value among normals */
-  DATA_TINY,            /* around the smallest normal magnitude: subnormals; float64: 1e-60, for fourth powers */
+  DATA_TINY,            /* around the smallest normal magnitude: subnormals; float64: 1e-60, whose squares are normal */
   DATA_ALL_NAN,
   DATA_SCALES,          /* each feature at a power of two of its own, over most of the type's range */
   DATA_KINDS

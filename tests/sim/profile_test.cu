@@ -17,22 +17,23 @@ struct Layer {  // a tensor, its device states, and what they should be
   Device<moments> state{1};
   Device<uint32_t> histogram, sketch;
 
-  static view view_of(const laid_out &t) {
+  static view view_of(laid_out &t) {
     view v;
+    t.tensor.shape = t.shape;  // a copy's own
+    if (t.tensor.strides) t.tensor.strides = t.strides;
     view_init(&v, &t.tensor, 0);
     return v;
   }
-  Layer(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, int bits, uint64_t seed = 1,
-        Patch patch = nullptr)
-      : tensor(make(kind, dtype, samples, features, layout, seed, patch)), v(view_of(tensor)),
-        histogram(cuda_histogram_bytes(dtype, v.elements) / 4), sketch(size_t(1) << bits) {
+  Layer(const laid_out &t, int bits, std::string text)
+      : tensor(t), v(view_of(tensor)), name(std::move(text)), histogram(cuda_histogram_bytes(v.dtype, v.elements) / 4), sketch(size_t(1) << bits) {
     ref_matrix_load(&matrix, &tensor.tensor, 0);
-    char text[160];
-    snprintf(text, sizeof text, "%s %s %s %llux%llu", data_kind_name(kind), data_dtype_name(dtype), data_layout_name(layout),
-             (unsigned long long)samples, (unsigned long long)features);
-    name = text;
     histogram.zero(), sketch.zero();
   }
+  Layer(data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features, data_layout layout, int bits, uint64_t seed = 1,
+        Patch patch = nullptr)
+      : Layer(make(kind, dtype, samples, features, layout, seed, patch), bits,
+              std::string(data_kind_name(kind)) + " " + data_dtype_name(dtype) + " " + data_layout_name(layout) + " " +
+                  std::to_string(samples) + "x" + std::to_string(features)) {}
   ~Layer() {
     test_shape = name;
     CHECK(guard_damage(&tensor.memory) == 0);
@@ -156,6 +157,68 @@ TEST(profile_statistics) {  // each combination asked for alone
         layers.push_back(std::make_unique<Layer>(kind, dtype, 83, 61, LAYOUT_ROWS, 5));
       run(layers, statistics, 5);
     }
+}
+
+// float64 over its whole range: powers of deviations would leave it, and so would the sums of |x| and |x| log |x|.
+TEST(profile_float64_range) {
+  const double sizes[] = {1e-320, 1e-310, 1e-300, 1e-160, 1e-80, 1e-59, 1e59, 1e80, 1e160, 1e300, 1e304};
+  const uint64_t n = test_small ? 9000 : 70001;  // of several blocks, and several looks of a thread
+  std::vector<double> x(n);
+  std::vector<std::unique_ptr<Layer>> layers;
+  auto add = [&](data_layout layout, const char *what, double size) {
+    laid_out t;
+    char text[100];
+    snprintf(text, sizeof text, "%s of %g, %llu elements", what, size, (unsigned long long)n);
+    data_lay_out(&t, x.data(), ACTSCOPE_FLOAT64, n, 1, layout);
+    layers.push_back(std::make_unique<Layer>(t, 6, text));
+  };
+  for (double size : sizes) {
+    Random r(7);
+    auto fill = [&](auto value) { for (uint64_t i = 0; i < n; ++i) x[i] = value(i) * size; };
+    fill([&](uint64_t) { return r.normal(); });
+    add(LAYOUT_ROWS, "normal", size);
+    fill([&](uint64_t) { return 1000 + r.normal(); });
+    add(LAYOUT_EVERY_OTHER, "mean/std 1000", size);
+    fill([&](uint64_t) { return std::fmax(r.normal(), 0); });
+    add(LAYOUT_MISALIGNED, "half zeros", size);
+    fill([&](uint64_t i) { return i < n - n / 8 ? 0 : 3 + r.normal(); });
+    add(LAYOUT_ROWS, "zeros, then values", size);
+    fill([&](uint64_t) { return 0.7; });
+    add(LAYOUT_ROWS, "constant", size);
+    fill([&](uint64_t i) { return i % 7 == 3 ? 0.7 : 0; });
+    add(LAYOUT_ROWS, "two values", size);
+    fill([&](uint64_t i) { return i % 997 == 5 ? 4000 * r.normal() : r.normal(); });
+    add(LAYOUT_ROWS, "outliers", size);
+  }
+  // Sizes that have nothing in common: the large ones decide, wherever they are.
+  const double pairs[][2] = {{1e-300, 1e300}, {1e-160, 1e160}, {1e-80, 1e80}, {1e-310, 1}, {1, 1e300}, {1e-55, 1e-70}, {1e55, 1e70}};
+  for (auto &q : pairs)
+    for (int where = 0; where < 4; ++where) {
+      Random r(11);
+      for (uint64_t i = 0; i < n; ++i) {
+        const bool large = where == 0 ? i < n / 2 : where == 1 ? i >= n / 2 : where == 2 ? i % 2 : i % 1999 == 1998;
+        x[i] = r.normal() * (large ? std::fmax(q[0], q[1]) : std::fmin(q[0], q[1]));
+      }
+      const char *const words[] = {"large ones before", "large ones behind", "every other large", "few large"};
+      add(LAYOUT_ROWS, words[where], std::fmax(q[0], q[1]));
+    }
+  {  // powers of 2^20 after each other, and the ends of the range
+    Random r(13);
+    for (uint64_t i = 0; i < n; ++i) x[i] = std::ldexp(r.normal(), -1040 + int(i * 2060 / n));
+    add(LAYOUT_ROWS, "rising", 1);
+    for (uint64_t i = 0; i < n; ++i) x[i] = std::ldexp(r.normal(), 1020 - int(i * 2060 / n));
+    add(LAYOUT_ROWS, "falling", 1);
+    for (uint64_t i = 0; i < n; ++i) x[i] = (i % 3 ? 1 : -1) * 1.7976e308;
+    add(LAYOUT_ROWS, "both ends", 1.7976e308);
+    for (uint64_t i = 0; i < n; ++i) x[i] = (i < n / 2 ? 1 : -1) * 1.7976e308;
+    add(LAYOUT_ROWS, "one end, then the other", 1.7976e308);
+    for (uint64_t i = 0; i < n; ++i) x[i] = double(i % 5) * 4.9406564584124654e-324;
+    add(LAYOUT_ROWS, "the smallest", 4.9406564584124654e-324);
+    // the most that a mean may be apart from zeros in units of its spread
+    for (uint64_t i = 0; i < n; ++i) x[i] = i < n / 2 ? 0 : std::ldexp(1 + double(i % 3) * 0x1p-52, 250);
+    add(LAYOUT_ROWS, "zeros, then a spread of last digits", 0x1p250);
+  }
+  run(layers, kAll, 6);
 }
 
 TEST(profile_full_counters) {  // 16-bit counters that overflow many times; sketches in shared memory and beside it

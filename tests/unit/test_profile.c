@@ -360,7 +360,7 @@ Test(profile, merge_of_moments) {
       if (size)
         for (int k = 0; k < 3; ++k) { /* the same values, `unit` times larger */
           part[k].exponent = size == 1 ? 700 : -700;
-          part[k].mean *= unit, part[k].min *= unit, part[k].max *= unit;
+          part[k].min *= unit, part[k].max *= unit;
         }
       moments_merge(&part[1], &part[2]);
       moments_merge(&part[0], &part[1]);
@@ -378,6 +378,31 @@ Test(profile, merge_of_moments) {
       compare_count(&c, "finite", got.finite, want.finite);
       cr_expect_eq(compare_end(&c), 0, "%s", c.text);
     }
+}
+
+/* As many zeros as values 2^53 spreads away from them, wherever exponents begin. */
+Test(profile, exponents_leave_room) {
+  for (int scale = -1000; scale <= 970; ++scale) {
+    struct moments zeros, m;
+    struct compare c;
+    actscope_profile got;
+    const int e = (int)moments_exponent(scale);
+    const uint64_t n = 1ull << 42;
+    moments_init(&zeros), moments_init(&m);
+    zeros.n = zeros.zero = m.n = n, zeros.min = zeros.max = 0;
+    m.mean = ldexp(1, scale + 53 - e), m.m2 = (double)n * ldexp(1, 2 * (scale - e)), m.m4 = (double)n * ldexp(1, 4 * (scale - e));
+    m.min = ldexp(1, scale + 52), m.max = ldexp(1, scale + 53);
+    m.abs_sum = (double)n * m.mean, m.abs_log_sum = m.abs_sum * log(m.mean);
+    m.exponent = e;
+    moments_merge(&zeros, &m);
+    moments_finish(&zeros, ACTSCOPE_MOMENTS, &got);
+    compare_begin(&c, "spread 2^%d", scale);
+    compare_value(&c, "mean", got.mean, ldexp(1, scale + 52), 0, 1e-15);
+    compare_value(&c, "std", got.std, ldexp(1, scale + 52), 0, 1e-12);
+    compare_value(&c, "skewness", got.skewness, 0, 1e-12, 0);
+    compare_value(&c, "kurtosis", got.kurtosis, -2, 1e-12, 0);
+    cr_expect_eq(compare_end(&c), 0, "%s", c.text);
+  }
 }
 
 Test(profile, constants_are_exact) {

@@ -225,17 +225,17 @@ Test(numbers, tight_memory) {
 
 /* float64 over its whole range: powers of deviations overflow and underflow, and what exists is still found. */
 Test(numbers, float64_at_the_ends_of_its_range) {
-  static const double scales[] = {1e307, 1e200, 1e80, 1e-80, 1e-200, 1e-300};
+  static const double scales[] = {1e307, 1e200, 1e80, 1e-80, 1e-160, 1e-200, 1e-300, 1e-320};
   double x[2000];
   actscope_options o = cpu_options();
   o.statistics = ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT;
-  for (int k = 0; k < 6; ++k)
+  for (size_t k = 0; k < sizeof scales / sizeof *scales; ++k)
     for (int n = 1; n <= 2000; n = 3 * n + 2) {
       struct laid_out t;
       struct compare c;
       actscope_layer_report r;
       data_fill(DATA_NORMAL, (uint64_t)n, ACTSCOPE_FLOAT64, x, (uint64_t)n, 1);
-      for (int i = 0; i < n; ++i) x[i] *= scales[k];
+      for (int i = 0; i < n; ++i) x[i] = (x[i] + 3 * (n % 2)) * scales[k];
       data_lay_out(&t, x, ACTSCOPE_FLOAT64, (uint64_t)n, 1, LAYOUT_ROWS);
       compare_begin(&c, "%d values about %g", n, scales[k]);
       analyze(&t.tensor, &o, &r, c.title);
