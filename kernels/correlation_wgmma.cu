@@ -187,10 +187,9 @@ __device__ __forceinline__ void produce(const wgmma_layers &t, Control &c, uint3
 }
 
 // ---- Waiting ---------------------------------------------------------------------------------------------------------
-// Waits as a warp: products want all of its lanes.
 __device__ __forceinline__ void await(const uint64_t *barrier, uint32_t parity) {
   barrier_wait(shared_address(barrier), parity);
-  __syncwarp();
+  __syncwarp();  // products want all lanes of a warp
 }
 __device__ __forceinline__ void release(uint64_t *barrier) {
   __syncwarp();

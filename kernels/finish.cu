@@ -293,12 +293,9 @@ __device__ GPU_NOINLINE void finish_correlations(const cuda_finish_layer &layer,
   __syncthreads();
   float *mean = layer.correlations_out->of, *max = mean + layer.features;
   for (uint64_t i = threadIdx.x; i < layer.features; i += kThreads) pairs_feature_finish(&layer.correlations[i], &mean[i], &max[i]);
-  __threadfence_system();
+  __threadfence_system();  // every thread its own numbers
   __syncthreads();
-  if (threadIdx.x == 0) {
-    *own = sequence;
-    __threadfence_system();
-  }
+  if (threadIdx.x == 0) *own = sequence;
 }
 
 // ---- The kernel --------------------------------------------------------------------------------------------------------

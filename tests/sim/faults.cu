@@ -187,6 +187,11 @@ __global__ void too_many_arrivals(float *) {
   const uint32_t barrier = begin_barrier(255);
   barrier_expect(barrier, 16);
 }
+__global__ void ahead_of_its_phase(float *) {  // the phase would end without the last thread
+  const uint32_t barrier = begin_barrier(256);
+  if (threadIdx.x < 255) barrier_arrive(barrier);
+  if (threadIdx.x == 0) barrier_arrive(barrier);
+}
 __device__ void multiply(float *x, bool fence, bool wait, uint32_t at) {  // of nothing but zeros
   float d[64];
   uint4 *t = (uint4 *)dynamic_shared();
@@ -250,6 +255,7 @@ const Case cases[] = {
     {K(old_parity), 1, 2048, "e**"},
     {K(no_barrier_init), 1, 2048, "eee"},
     {K(too_many_arrivals), 1, 2048, "eee"},
+    {K(ahead_of_its_phase), 1, 2048, "eee"},
     {K(good_product), 1, 24 << 10, "---"},
     {K(no_product_fence), 1, 24 << 10, "eee"},
     {K(no_product_wait), 1, 24 << 10, "d*d"},

@@ -462,6 +462,11 @@ TEST(features_wgmma) {  // what the kernel of sm_90a divides by: 64 samples a bo
     }
     run(cases, 0, false);
   }
+  // One block takes all: the ring holds just one job's boxes, and a consumer without a tile of its own goes ahead of the other.
+  const int before = simt::options.multiprocessors;
+  simt::options.multiprocessors = 1;
+  run({{DATA_HUBS, ACTSCOPE_FLOAT32, 200, 260, LAYOUT_ROWS, 0, false, kBoth}}, 0, false);
+  simt::options.multiprocessors = before;
   if (test_small) return;  // several panels a block, blocks that begin in the middle of one; an odd number of rows of tiles
   run({{DATA_NORMAL, ACTSCOPE_FLOAT32, 128, 1150, LAYOUT_ROWS, 0, false, 0}, {DATA_NORMAL, ACTSCOPE_FLOAT32, 50, 1030, LAYOUT_ROWS, 0, true, kBoth}}, 0, false);
 }

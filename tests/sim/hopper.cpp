@@ -6,11 +6,13 @@
 // instructions allow (copies when nothing else can run, the newest first; products when they are waited for), in schedule 1
 // at once, in others at random. So an operand that is read before it is there, overwritten while it is read, or a register
 // used before its product ended shows as a wrong result, and a phase that never ends as a deadlock. Refused where they are
-// met: a barrier never initialised, more arrivals than it counts, misaligned addresses, a descriptor whose pattern does not
-// begin at a multiple of 1024 bytes, warps of a group that go different ways, products without a fence, a block that ends
-// with something under way.
+// met: a barrier never initialised, more arrivals than it counts, two of one thread in a phase (PTX allows that, but no
+// barrier here counts anyone twice: who is a round ahead would end the phase of the others), misaligned addresses, a
+// descriptor whose pattern does not begin at a multiple of 1024 bytes, warps of a group that go different ways, products
+// without a fence, a block that ends with something under way.
 // Never instrumented for TSan itself, as simt.cpp.
 #include <algorithm>
+#include <unordered_map>
 #include <vector>
 
 #include "simt.h"
@@ -44,6 +46,7 @@ struct Asynchronous {
   std::vector<Product> products[32];    // of a warp, in order
   unsigned group[32], issued[32];       // of a warp: groups committed, products issued
   bool fenced[32];
+  std::unordered_map<uint32_t, std::vector<unsigned>> came;  // who has arrived at a barrier in its phase
   struct Issue { uint64_t a, b; bool accumulate; };
   std::vector<Issue> log[8];            // of a warpgroup
   uint64_t random;
@@ -58,7 +61,7 @@ Asynchronous *asynchronous_new() { return new Asynchronous(); }
 void asynchronous_begin(Block *block) {
   Asynchronous *a = block->asynchronous;
   a->block = block;
-  a->copies.clear();
+  a->copies.clear(), a->came.clear();
   for (int w = 0; w < 32; ++w) a->products[w].clear(), a->group[w] = a->issued[w] = 0, a->fenced[w] = false;
   for (auto &l : a->log) l.clear();
   a->random = options.seed * 2654435761u + block->index.x;
@@ -100,15 +103,17 @@ static Word *word(Block *block, uint32_t barrier, Site site) {
   if (w->never || w->expected == 0) fail(site, "the barrier was never initialised");
   return w;
 }
-static void settle(Word *w) {
+static void settle(Asynchronous *a, uint32_t barrier, Word *w) {
   if (w->pending || w->bytes) return;
   w->phase ^= 1, w->pending = w->expected;
+  a->came[barrier].clear();
   wake();
 }
 void barrier_init(uint32_t barrier, uint32_t count, Site site) {
   if (count == 0 || count >= 1u << 20) fail(site, "a barrier for %u arrivals", count);
   if (barrier % 8 || !shared_has(self->block, barrier, 8)) fail(site, "no place for a barrier: address %u", barrier);
   *reinterpret_cast<Word *>(shared_pointer(self->block, barrier)) = {0, count, count, 0, 0};
+  mine()->came[barrier].clear();
 }
 
 static void finish_copy(Asynchronous *a, size_t k);
@@ -123,9 +128,12 @@ void barrier_arrive(uint32_t barrier, uint32_t bytes, Site site) {
   IF_TSAN(__tsan_release(w);)
   if (w->pending == 0) fail(site, "more arrivals than the barrier counts");
   if (w->bytes + int64_t(bytes) >= 1 << 20) fail(site, "more bytes than a barrier can count");
+  auto &came = mine()->came[barrier];
+  if (std::find(came.begin(), came.end(), self->thread) != came.end()) fail(site, "a thread arrives twice in one phase");
+  came.push_back(self->thread);
   w->bytes += int64_t(bytes);
   w->pending -= 1;
-  settle(w);
+  settle(mine(), barrier, w);
 }
 void barrier_wait(uint32_t barrier, uint32_t parity, Site site) {
   get_on();
@@ -174,7 +182,7 @@ static void finish_copy(Asynchronous *a, size_t k) {
   Word *w = reinterpret_cast<Word *>(shared_pointer(a->block, c.barrier));
   IF_TSAN(__tsan_release(w);)
   w->bytes -= int64_t(c.bytes);
-  settle(w);
+  settle(a, c.barrier, w);
 }
 void copy_box(uint32_t to, const CUtensorMap *map, int32_t x, int32_t y, uint32_t barrier, Site site) {
   Asynchronous *a = mine();

@@ -1,4 +1,5 @@
-// main.cpp - runs the sim tests in one schedule: main [SEED [NAME-PART]]. Last line: N passed, M failed.
+// main.cpp - runs the sim tests in one schedule: main [SEED [NAME-PART...]], with
+// SIM_FIRST set until one fails. Last line: N passed, M failed.
 #include <algorithm>
 #include <chrono>
 
@@ -12,7 +13,8 @@ int main(int argc, char **argv) {
   if (argc > 1) simt::options.seed = strtoull(argv[1], nullptr, 10);
   std::vector<Test *> tests;
   for (Test *t = Test::first(); t; t = t->next)
-    if (argc < 3 || strstr(t->name, argv[2])) tests.push_back(t);
+    if (argc < 3 || std::any_of(argv + 2, argv + argc, [t](const char *part) { return strstr(t->name, part) != nullptr; }))
+      tests.push_back(t);
   std::sort(tests.begin(), tests.end(), [](Test *a, Test *b) { return strcmp(a->name, b->name) < 0; });
   int passed = 0, failed = 0;
   bool times = getenv("SIM_TIMES") != nullptr;
@@ -26,6 +28,7 @@ int main(int argc, char **argv) {
     if (test_failures) printf("  FAILED %s (schedule %llu): %d checks\n", t->name, (unsigned long long)simt::options.seed, test_failures);
     else if (times) printf("  %6.2f s  %s\n", s, t->name);
     fflush(stdout);
+    if (failed && getenv("SIM_FIRST")) break;
   }
   printf("%d passed, %d failed\n", passed, failed);
   return failed > 0 || passed == 0;
