@@ -70,7 +70,7 @@ template <bool kThree> constexpr size_t shared_bytes(bool counts) {
 
 // kWanted: beyond |r|, r^2 and the maximum, nothing (0), what is counted (1), or that and r itself (2).
 template <bool kThree, bool kPromote, int kWanted>
-__global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ? 1 : 2) correlation_kernel(const __grid_constant__ cuda_layers t) {
+__global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ? 1 : 2) correlation_kernel(GRID_CONSTANT(cuda_layers) t) {
   constexpr bool kCounts = kWanted >= 1, kMore = kWanted == 2;
   constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.

@@ -480,7 +480,7 @@ __device__ __forceinline__ void consume(const wgmma_layers &t, Control &c, uint3
 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
 template <bool kThree, bool kStays, int kWanted>
-__global__ void __launch_bounds__(kThreads, 1) correlation_wgmma_kernel(const __grid_constant__ wgmma_layers t) {
+__global__ void __launch_bounds__(kThreads, 1) correlation_wgmma_kernel(GRID_CONSTANT(wgmma_layers) t) {
 #if GPU_HAS_HOPPER
   const uint32_t begin = shared_address(dynamic_shared()), boxes = (begin + 1023) / 1024 * 1024;
   unsigned char *memory = dynamic_shared() + (boxes - begin);

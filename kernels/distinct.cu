@@ -119,7 +119,7 @@ __device__ __forceinline__ bool may_overflow(const cuda_distinct_layer &layer) {
 
 template <int kSize>
 __global__ void __launch_bounds__(kThreads, 2)
-distinct_pass(const __grid_constant__ cuda_distinct_table table, uint32_t pass) {
+distinct_pass(GRID_CONSTANT(cuda_distinct_table) table, uint32_t pass) {
   constexpr int kVector = 16 / kSize;
   __shared__ unsigned long long sums[kThreads / 32 + 1];
   const int tid = (int)threadIdx.x;
@@ -226,7 +226,7 @@ __device__ uint64_t count_alone(const cuda_distinct_table &table, const cuda_dis
 
 // Adds up the passes of the layers that took several.
 template <int kSize>
-__global__ void __launch_bounds__(kThreads, 2) distinct_settle(const __grid_constant__ cuda_distinct_table table) {
+__global__ void __launch_bounds__(kThreads, 2) distinct_settle(GRID_CONSTANT(cuda_distinct_table) table) {
   using K = Keys<kSize>;
   using Key = typename K::Key;
   __shared__ Attempt attempt;

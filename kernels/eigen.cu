@@ -184,7 +184,7 @@ __device__ __forceinline__ double spectrum_rank(const Vectors &s, uint32_t n, do
 // ---- The kernel ------------------------------------------------------------------------------------------------------
 // kShared: of the layers up to `side_shared`, in shared memory; else of those beyond it, in scratch.
 template <bool kShared>
-__global__ void __launch_bounds__(kThreads, 1) eigen_kernel(const __grid_constant__ cuda_layers t, double *scratch, uint32_t side_shared, uint32_t side_most) {
+__global__ void __launch_bounds__(kThreads, 1) eigen_kernel(GRID_CONSTANT(cuda_layers) t, double *scratch, uint32_t side_shared, uint32_t side_most) {
   __shared__ double sums[2 * (kWarps + 1)];
   const cuda_layer &layer = t.layer[blockIdx.x];
   if (!layer.effective_rank || (side_of(layer) <= side_shared) != kShared) return;

@@ -309,7 +309,7 @@ __device__ GPU_NOINLINE void finish_similarity(const cuda_finish_layer &layer, s
 }
 
 __global__ void __launch_bounds__(kThreads, 1)
-finish_kernel(const __grid_constant__ cuda_finish_table t, struct cuda_finish_words *words, struct cuda_report_header *header) {
+finish_kernel(GRID_CONSTANT(cuda_finish_table) t, struct cuda_finish_words *words, struct cuda_report_header *header) {
   __shared__ Space space;
   const cuda_finish_layer &layer = t.layer[blockIdx.x];
   const int tid = (int)threadIdx.x;

@@ -16,6 +16,13 @@
 
 constexpr unsigned kFullMask = 0xFFFFFFFFu;
 
+// A kernel's argument that is a table of several kilobytes. Sim passes a reference, or every thread would copy it.
+#ifdef SIMT
+#define GRID_CONSTANT(T) const T &
+#else
+#define GRID_CONSTANT(T) const __grid_constant__ T
+#endif
+
 // A function of its own: keeps what runs once from taking the registers of what runs always.
 #ifdef SIMT
 #define GPU_NOINLINE __attribute__((noinline))
@@ -260,8 +267,8 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void *row) {
     uint32_t out[4];
   } arg;
   memcpy(arg.row, row, sizeof arg.row);  // here, so that TSan and ASan see each lane read its row
-  simt::warp_op(~0u, [](void *const *a, unsigned) SIMT_NO_TSAN {
-    auto at = [&](int matrix, int y, int x) SIMT_NO_TSAN { return uint32_t(static_cast<Arg *>(a[matrix * 8 + y])->row[x]); };
+  simt::warp_op(~0u, [](void *const *a, unsigned) SIMT_UNCHECKED {
+    auto at = [&](int matrix, int y, int x) SIMT_UNCHECKED { return uint32_t(static_cast<Arg *>(a[matrix * 8 + y])->row[x]); };
     for (int l = 0; l < 32; ++l)
       for (int i = 0; i < 4; ++i) {
         int y = l / 4, x = l % 4 * 2;
@@ -290,9 +297,9 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], u
     float *d;
     uint32_t a[4], b[2];
   } arg{d, {a[0], a[1], a[2], a[3]}, {b0, b1}};
-  simt::warp_op(~0u, [](void *const *p, unsigned) SIMT_NO_TSAN {
+  simt::warp_op(~0u, [](void *const *p, unsigned) SIMT_UNCHECKED {
     float A[16][16], B[16][8], C[16][8] = {};
-    auto value = [](uint32_t w, int half) SIMT_NO_TSAN { return f16_value((uint16_t)(w >> half * 16)); };
+    auto value = [](uint32_t w, int half) SIMT_UNCHECKED { return f16_value((uint16_t)(w >> half * 16)); };
     for (int l = 0; l < 32; ++l) {
       auto &x = *static_cast<Arg *>(p[l]);
       int g = l / 4, t = l % 4 * 2;

@@ -49,7 +49,7 @@ __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, 
 }
 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(kThreads, 1) gram_kernel(const __grid_constant__ cuda_layers t, float *partial, double *squares, unsigned *done) {
+__global__ void __launch_bounds__(kThreads, 1) gram_kernel(GRID_CONSTANT(cuda_layers) t, float *partial, double *squares, unsigned *done) {
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
   __shared__ double sums[3 * (kThreads / 32 + 1)];
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;

@@ -88,7 +88,8 @@ struct Run {
   cudaError_t start(K kernel, size_t dynamic, unsigned blocks) const {
     return gpu_launch(kernel, dim3(blocks), dim3(kThreads), dynamic, stream, *table, partial, done);
   }
-  cudaError_t start(void (*kernel)(cuda_profile_table), size_t dynamic, unsigned blocks) const {
+  template <class Table>
+  cudaError_t start(void (*kernel)(Table), size_t dynamic, unsigned blocks) const {
     return gpu_launch(kernel, dim3(blocks), dim3(kThreads), dynamic, stream, *table);
   }
   template <class K>

@@ -73,7 +73,7 @@ struct Narrow {
 };
 
 template <actscope_dtype kType, bool kFull>
-__global__ void __launch_bounds__(kThreads, 1) profile_narrow(const __grid_constant__ cuda_profile_table table) {
+__global__ void __launch_bounds__(kThreads, 1) profile_narrow(GRID_CONSTANT(cuda_profile_table) table) {
   using T = Traits<kType>;
   using Part = Narrow<kType, kFull>;
   constexpr bool kBytes = Part::kBytes, kPairs = Part::kPairs, kSweeps = !kBytes || kPairs;

@@ -361,7 +361,7 @@ __device__ __forceinline__ uint64_t elements_of(const cuda_profile_layer &layer,
 // ---- The kernel --------------------------------------------------------------------------------------------------------
 template <actscope_dtype kType, bool kMoments, bool kHistogram, Sketch kSketch, bool kFull>
 __global__ void __launch_bounds__(kThreads, 1)
-profile_wide(const __grid_constant__ cuda_profile_table table, struct moments *partial, unsigned *done) {
+profile_wide(GRID_CONSTANT(cuda_profile_table) table, struct moments *partial, unsigned *done) {
   using Part = Wide<kType, kMoments, kHistogram, kSketch, kFull>;
   using T = Traits<kType>;
   constexpr uint32_t kWindow = Place<kType, kFull>::kWindow;

@@ -79,7 +79,7 @@ __device__ __forceinline__ bool merge_slices(double &mine, const Cut &c, const P
 
 // ---- Norms -------------------------------------------------------------------------------------------------------------
 template <actscope_dtype kType>
-__global__ void __launch_bounds__(kThreads, 2) norms_kernel(const __grid_constant__ cuda_layers t, double *partial, unsigned *done) {
+__global__ void __launch_bounds__(kThreads, 2) norms_kernel(GRID_CONSTANT(cuda_layers) t, double *partial, unsigned *done) {
   __shared__ double shared[kThreads];
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
   const Sides sides{t, layer};
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kThreads, 2) norms_kernel(const __grid_constan
 
 // ---- Sums --------------------------------------------------------------------------------------------------------------
 template <actscope_dtype kType>
-__global__ void __launch_bounds__(kThreads, 2) sums_kernel(const __grid_constant__ cuda_layers t, double *partial, unsigned *done) {
+__global__ void __launch_bounds__(kThreads, 2) sums_kernel(GRID_CONSTANT(cuda_layers) t, double *partial, unsigned *done) {
   __shared__ double shared[kThreads];
   __shared__ double total[kThreads / 32 + 1];
   __shared__ unsigned long long counts[2 * (kThreads / 32 + 1)];

@@ -18,7 +18,7 @@ __device__ __forceinline__ void unpack(const uint16_t *z, float (&x)[8]) {
   for (int k = 0; k < 4; ++k) x[2 * k] = f16_value((uint16_t)w[k]), x[2 * k + 1] = f16_value((uint16_t)(w[k] >> 16));
 }
 
-__global__ void __launch_bounds__(kThreads) spread_kernel(const __grid_constant__ cuda_layers t, unsigned *done) {
+__global__ void __launch_bounds__(kThreads) spread_kernel(GRID_CONSTANT(cuda_layers) t, unsigned *done) {
   __shared__ double rows[kSide], columns[kSide], sums[kThreads / 32 + 1];
   const cuda_layer &layer = t.layer[blockIdx.y];
   const uint64_t valid = layer.features_out->valid;

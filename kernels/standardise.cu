@@ -50,7 +50,7 @@ __device__ __forceinline__ struct column merge_lanes(struct column mine, double 
 }
 
 template <actscope_dtype kType>
-__global__ void __launch_bounds__(kThreads, 2) columns_kernel(const __grid_constant__ cuda_layers t, struct column *partial, unsigned *done) {
+__global__ void __launch_bounds__(kThreads, 2) columns_kernel(GRID_CONSTANT(cuda_layers) t, struct column *partial, unsigned *done) {
   __shared__ struct column shared[kThreads];
   __shared__ double counts[kThreads];
   const cuda_layer &layer = t.layer[layer_of(t, blockIdx.x)];
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kThreads, 2) columns_kernel(const __grid_const
 
 // ---- Select ----------------------------------------------------------------------------------------------------------
 constexpr int kSelectThreads = 1024;
-__global__ void __launch_bounds__(kSelectThreads) select_kernel(const __grid_constant__ cuda_layers t) {
+__global__ void __launch_bounds__(kSelectThreads) select_kernel(GRID_CONSTANT(cuda_layers) t) {
   __shared__ uint32_t warps[32], base;
   __shared__ unsigned long long sums[3 * 33];
   const cuda_layer &layer = t.layer[blockIdx.x];
@@ -164,7 +164,7 @@ __host__ __device__ inline uint64_t z_slices(const cuda_layer &layer) {
 }
 
 template <actscope_dtype kType>
-__global__ void __launch_bounds__(kThreads, 2) standardise_kernel(const __grid_constant__ cuda_layers t, double *partial, unsigned *done) {
+__global__ void __launch_bounds__(kThreads, 2) standardise_kernel(GRID_CONSTANT(cuda_layers) t, double *partial, unsigned *done) {
   __shared__ float tile[kTileFeatures][kTileSamples + 1];
   __shared__ double mean[kTileFeatures], scale[kTileFeatures];
   __shared__ int64_t base[kTileFeatures];

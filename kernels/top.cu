@@ -20,7 +20,7 @@ constexpr int kThreads = 256;
 
 // ---- The limit -------------------------------------------------------------------------------------------------------
 __global__ void __launch_bounds__(kThreads)
-limit_kernel(const __grid_constant__ cuda_layers t) {
+limit_kernel(GRID_CONSTANT(cuda_layers) t) {
   __shared__ unsigned digits[256];
   __shared__ unsigned prefix;
   __shared__ uint64_t rank;
@@ -80,7 +80,7 @@ __device__ __forceinline__ double exact_r(const Sides &sides, uint64_t f, uint64
 }
 
 __global__ void __launch_bounds__(kThreads)
-exact_kernel(const __grid_constant__ cuda_layers t) {
+exact_kernel(GRID_CONSTANT(cuda_layers) t) {
   const cuda_layer &layer = t.layer[blockIdx.y];
   const Sides sides{t, layer};
   struct cuda_top *top = layer.top;

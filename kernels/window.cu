@@ -18,7 +18,7 @@ constexpr int kThreads = 256;
 constexpr uint64_t kStretch = 4096;  // entries of a block
 
 __global__ void __launch_bounds__(kThreads)
-window_begin(const __grid_constant__ cuda_window_table t, struct cuda_finish_words *words, const struct cuda_report_header *header) {
+window_begin(GRID_CONSTANT(cuda_window_table) t, struct cuda_finish_words *words, const struct cuda_report_header *header) {
   const unsigned long long windows = *const_cast<const volatile uint64_t *>(&header->windows);
   const unsigned long long alarms = *const_cast<const volatile uint64_t *>(&header->alarms);
   for (int k = (int)threadIdx.x; k < t.layers; k += kThreads) {
@@ -41,7 +41,7 @@ window_begin(const __grid_constant__ cuda_window_table t, struct cuda_finish_wor
 __device__ __forceinline__ uint64_t blocks_of(uint64_t entries) { return (entries + kStretch - 1) / kStretch; }
 
 __global__ void __launch_bounds__(kThreads)
-window_merge(const __grid_constant__ cuda_window_table t) {
+window_merge(GRID_CONSTANT(cuda_window_table) t) {
   const cuda_window_layer &layer = t.layer[blockIdx.y];
   const bool first = layer.clock->steps == 1;
   const uint64_t bins = layer.counts ? dtype_bins(layer.dtype) : 0, words = layer.words ? 1ull << layer.sketch_bits : 0;

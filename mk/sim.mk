@@ -28,7 +28,7 @@ define sim_build
 $(B)/sim/$(1)/engine/%.o: tests/sim/%.cpp mk/sim.mk
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$< ($(1)))
-	$$(Q)$$(CXX) $$(SIM_BASE) $(if $(filter tsan,$(1)),-DSIMT_TSAN,$$(SIM_FLAGS_$(1))) -c $$< -o $$@
+	$$(Q)$$(CXX) $$(SIM_BASE) $(if $(filter tsan,$(1)),-DSIMT_TSAN,$$(SIM_FLAGS_$(1))) -O3 -c $$< -o $$@
 $(B)/sim/$(1)/%.cu.o: %.cu mk/sim.mk
 	@mkdir -p $$(@D)
 	$$(call say,CXX,$$< ($(1)))

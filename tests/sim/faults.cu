@@ -239,7 +239,7 @@ const Case cases[] = {
     {K(read_beyond), 1, 0, "*s*"},
     {K(write_beyond), 1, 0, "*s*"},
     {K(beyond_shared), 1, 0, "*s*"},
-    {K(beyond_dynamic), 1, 1024, "*s*"},
+    {K(beyond_dynamic), 1, 1024, "ese"},
     {K(never_written), 1, 0, "d*d"},
     {K(misaligned), 1, 0, "*s*"},
     {K(no_copy_wait), 1, 1024, "ddd"},

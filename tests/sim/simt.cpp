@@ -14,7 +14,6 @@
 #include <atomic>
 #include <cstdarg>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <random>
 #include <string>
@@ -103,6 +102,7 @@ void allow_dynamic(const void *kernel, int bytes) { dynamic_limit[kernel] = byte
 
 constexpr size_t kGuard = 4096, kStack = 64 << 10 IF_ASAN(<< 2);
 constexpr unsigned kMaxThreads = 1024;
+constexpr unsigned char kGuardByte = 0xA5;
 IF_TSAN(static char atomic_tag[1024];)  // one for each hashed address
 
 struct Worker : Block {
@@ -124,6 +124,8 @@ struct Worker : Block {
   unsigned group[kMaxThreads];            // cp.async groups committed
   std::minstd_rand random;
   char *stacks;
+  char *fixed = nullptr;  // static __shared__ variables, all that are in the kernel's module
+  size_t fixed_bytes = 0, room = 0;
 
   Worker() {
     size_t each = kGuard + kStack;
@@ -139,11 +141,22 @@ struct Worker : Block {
     main.warp = 31;
     asynchronous = asynchronous_new();
   }
-  void bind() {  // to the calling operating system thread
-    pthread_attr_t a;
-    pthread_getattr_np(pthread_self(), &a);
-    pthread_attr_getstack(&a, &main.stack, &main.stack_size);
-    pthread_attr_destroy(&a);
+  void bind([[maybe_unused]] const void *kernel) {  // to the calling operating system thread
+#if defined(__SANITIZE_ADDRESS__)
+    static thread_local void *stack;
+    static thread_local size_t stack_size;
+    if (!stack) {
+      pthread_attr_t a;
+      pthread_getattr_np(pthread_self(), &a);
+      pthread_attr_getstack(&a, &stack, &stack_size);
+      pthread_attr_destroy(&a);
+    }
+    main.stack = stack, main.stack_size = stack_size;
+#else
+    Shared shared = {kernel, nullptr, 0};
+    dl_iterate_phdr(&find_shared, &shared);
+    fixed = shared.at, fixed_bytes = shared.bytes;
+#endif
     IF_TSAN(main.fiber = __tsan_get_current_fiber();)
   }
 
@@ -244,30 +257,54 @@ struct Worker : Block {
   }
 
   // ---- Blocks
-  // Fills the kernel module's .tbss: the static __shared__ variables of this worker.
-  static int poison_tls(dl_phdr_info *info, size_t, void *kernel) {
+  // By an instruction of its own: TSan would write down every byte.
+  static void fill(void *at, unsigned char value, size_t bytes) {
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
+    asm volatile("rep stosb" : "+D"(at), "+c"(bytes) : "a"(value) : "memory");
+#else
+    memset(at, value, bytes);
+#endif
+  }
+  // Dynamic shared memory: under ASan of exactly its size and new for every block, else kept, with bytes behind it that must
+  // stay as they are.
+  static constexpr size_t kBehind = 64 IF_ASAN(- 64);
+  void renew_dynamic(size_t bytes) {
+    if (IF_ASAN(true ||) bytes + kBehind + 1 > room) {
+      void *memory = nullptr;
+      free(dynamic);
+      if (posix_memalign(&memory, 128, bytes + kBehind + 1)) abort();
+      dynamic = static_cast<unsigned char *>(memory), room = bytes + kBehind + 1;
+    }
+    dynamic_bytes = bytes;
+    fill(dynamic, options.poison, bytes), fill(dynamic + bytes, kGuardByte, kBehind);
+  }
+  bool kept_dynamic() const {
+    return std::all_of(dynamic + dynamic_bytes, dynamic + dynamic_bytes + kBehind, [](unsigned char c) { return c == kGuardByte; });
+  }
+  struct Shared {
+    const void *kernel;
+    char *at;
+    size_t bytes;
+  };
+  // The .tbss of the kernel's module: the static __shared__ variables of the calling operating system thread.
+  static int find_shared(dl_phdr_info *info, size_t, void *out) {
+    auto *shared = static_cast<Shared *>(out);
     bool mine = false;
     const ElfW(Phdr) *tls = nullptr;
     for (int i = 0; i < info->dlpi_phnum; ++i) {
       auto &p = info->dlpi_phdr[i];
-      if (p.p_type == PT_LOAD) mine |= uintptr_t(kernel) - (info->dlpi_addr + p.p_vaddr) < p.p_memsz;
+      if (p.p_type == PT_LOAD) mine |= uintptr_t(shared->kernel) - (info->dlpi_addr + p.p_vaddr) < p.p_memsz;
       if (p.p_type == PT_TLS) tls = &p;
     }
     if (mine && tls && info->dlpi_tls_data)
-      memset(static_cast<char *>(info->dlpi_tls_data) + tls->p_filesz, options.poison, tls->p_memsz - tls->p_filesz);
+      shared->at = static_cast<char *>(info->dlpi_tls_data) + tls->p_filesz, shared->bytes = tls->p_memsz - tls->p_filesz;
     return mine;
   }
-  bool run_block([[maybe_unused]] const void *kernel, uint3 at, size_t bytes) {
+  bool run_block(uint3 at, size_t bytes) {
     index = at;
-    void *memory = nullptr;
-    if (posix_memalign(&memory, 128, bytes ? bytes : 1)) abort();
-    std::unique_ptr<void, void (*)(void *)> freed(memory, free);
-    dynamic = static_cast<unsigned char *>(memset(memory, options.poison, bytes));
-    dynamic_bytes = bytes;
+    renew_dynamic(bytes);
     asynchronous_begin(this);
-#if !defined(__SANITIZE_ADDRESS__)
-    dl_iterate_phdr(&poison_tls, const_cast<void *>(kernel));  // also clears `self`, which is set below
-#endif
+    fill(fixed, options.poison, fixed_bytes);  // also `self`, which is set below
     exited = at_barrier = barriers = ready_warps = 0;
     any[0] = any[1] = 0;
     failed = false;
@@ -290,6 +327,7 @@ struct Worker : Block {
     next();
     if (!failed && exited != threads) report_deadlock();
     if (const char *wrong = failed ? nullptr : asynchronous_left(this)) record(wrong);
+    if (!failed && !kept_dynamic()) record("the block wrote behind its dynamic shared memory");
     if (failed)
       for (i = 0; i < threads; ++i) {  // abandoned: its fibres start afresh next time
         IF_TSAN(__tsan_switch_to_fiber(lanes[i].fiber, __tsan_switch_to_fiber_no_sync); __tsan_release(&exit_tag);
@@ -357,7 +395,7 @@ void block_barrier(Site s) {
   auto *w = worker();
   if (w->at_barrier++) {
     Site o = w->main.site;  // of the first to arrive
-    if (o.line != s.line || strcmp(o.file, s.file))
+    if (o.line != s.line || (o.file != s.file && strcmp(o.file, s.file)))
       fail(s, "__syncthreads reached while other threads wait in the one at %s:%d", o.file, o.line);
   }
   w->main.site = self->site = s;
@@ -448,13 +486,13 @@ cudaError_t run(const void *kernel, dim3 grid, dim3 block, size_t dynamic, void 
       if (!pool.empty()) w = pool.back(), pool.pop_back();
     }
     if (!w) w = new Worker;
-    w->bind();
+    w->bind(kernel);
     w->size = block, w->grid = grid, w->body = body, w->arg = arg, w->threads = unsigned(threads);
     w->random.seed(unsigned(options.seed * 2654435761u + t));
     for (uint64_t b = t; b < blocks && ok; b += count) {
       uint64_t i = order[b];
       uint3 at = {unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y)};
-      if (!w->run_block(kernel, at, dynamic)) ok = false;
+      if (!w->run_block(at, dynamic)) ok = false;
     }
     std::lock_guard<std::mutex> guard(pool_lock);
     pool.push_back(w);

@@ -29,7 +29,6 @@
 #define __host__
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __grid_constant__
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __align__(n) __attribute__((aligned(n)))
@@ -59,7 +58,8 @@ struct cudaLaunchConfig_t {
 };
 
 // ---- The engine ----------------------------------------------------------------------------------------------------
-#define SIMT_NO_TSAN __attribute__((no_sanitize_thread))
+// What stands for an instruction: it works on the arguments that lanes hand over, and not on the kernel's memory.
+#define SIMT_UNCHECKED __attribute__((no_sanitize("thread", "address", "undefined")))
 
 namespace simt {
 struct Options {
@@ -184,7 +184,7 @@ template <class T>
 T shuffle(unsigned mask, T value, int from, Site site) {
   static_assert(std::is_trivially_copyable_v<T>);
   Slot<T> slot{value, value, from};
-  warp_op(mask, [](void *const *a, unsigned m) SIMT_NO_TSAN {
+  warp_op(mask, [](void *const *a, unsigned m) SIMT_UNCHECKED {
     for (int l = 0; l < 32; ++l) {
       if (!(m >> l & 1)) continue;
       auto &s = *static_cast<Slot<T> *>(a[l]);
@@ -200,7 +200,7 @@ T reduce(unsigned mask, T value, F f, Site site) {
     T value, out;
     F f;
   } s{value, value, f};
-  warp_op(mask, [](void *const *a, unsigned m) SIMT_NO_TSAN {
+  warp_op(mask, [](void *const *a, unsigned m) SIMT_UNCHECKED {
     int first = __builtin_ctz(m);
     S *head = static_cast<S *>(a[first]);
     T total = head->value;
@@ -292,7 +292,7 @@ inline int __all_sync(unsigned m, int p, SIMT_SITE) { return __ballot_sync(m, p,
 #define SIMT_ATOMIC(name, expression)                                                 \
   template <class T>                                                                  \
   T name(T *p, simt::Id<T> v) {                                                       \
-    return simt::modify(p, [v](T o) SIMT_NO_TSAN -> T { return expression; });        \
+    return simt::modify(p, [v](T o) SIMT_UNCHECKED -> T { return expression; });        \
   }
 SIMT_ATOMIC(atomicAdd, o + v)
 SIMT_ATOMIC(atomicSub, o - v)
