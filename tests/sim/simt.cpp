@@ -208,14 +208,16 @@ struct Worker : Block {
   void reset_fiber(Lane *l) {
     IF_ASAN(__asan_unpoison_memory_region(l->stack, l->stack_size);)
     IF_TSAN(if (l->fiber) __tsan_destroy_fiber(l->fiber); l->fiber = __tsan_create_fiber(0);)
+    // The stacks of a warp begin at different addresses modulo a page, or they would share a few sets of the cache.
+    char *end = static_cast<char *>(l->stack) + l->stack_size - l->lane * 128;
 #if defined(__x86_64__)
-    auto **top = reinterpret_cast<void **>(static_cast<char *>(l->stack) + l->stack_size) - 1;
+    auto **top = reinterpret_cast<void **>(end) - 1;
     *top = nullptr;                                      // the return address of fiber_main: entered as after a call
     *--top = reinterpret_cast<void *>(&fiber_main);
     l->sp = reinterpret_cast<char *>(top - kSaved);
     memset(l->sp, 0, kSaved * sizeof(void *));
 #else
-    l->sp = static_cast<char *>(l->stack) + l->stack_size - kSaved * sizeof(void *);
+    l->sp = end - kSaved * sizeof(void *);
     memset(l->sp, 0, kSaved * sizeof(void *));
     reinterpret_cast<void **>(l->sp)[11] = reinterpret_cast<void *>(&fiber_main);
 #endif
