@@ -298,20 +298,15 @@ __device__ __forceinline__ void mma_f16(float (&d)[4], const uint32_t (&a)[4], u
     uint32_t a[4], b[2];
   } arg{d, {a[0], a[1], a[2], a[3]}, {b0, b1}};
   simt::warp_op(~0u, [](void *const *p, unsigned) SIMT_UNCHECKED {
-    float A[16][16], B[16][8], C[16][8] = {};
-    auto value = [](uint32_t w, int half) SIMT_UNCHECKED { return f16_value((uint16_t)(w >> half * 16)); };
+    uint16_t A[16][16], B[8][16];
+    float C[16][8];
     for (int l = 0; l < 32; ++l) {
       auto &x = *static_cast<Arg *>(p[l]);
       int g = l / 4, t = l % 4 * 2;
-      for (int h = 0; h < 2; ++h) {
-        A[g][t + h] = value(x.a[0], h), A[g + 8][t + h] = value(x.a[1], h);
-        A[g][t + 8 + h] = value(x.a[2], h), A[g + 8][t + 8 + h] = value(x.a[3], h);
-        B[t + h][g] = value(x.b[0], h), B[t + 8 + h][g] = value(x.b[1], h);
-      }
+      for (int i = 0; i < 4; ++i) memcpy(&A[g + i % 2 * 8][t + i / 2 * 8], &x.a[i], 4);
+      for (int i = 0; i < 2; ++i) memcpy(&B[g][t + i * 8], &x.b[i], 4);
     }
-    for (int i = 0; i < 16; ++i)
-      for (int k = 0; k < 16; ++k)
-        for (int j = 0; j < 8; ++j) C[i][j] += A[i][k] * B[k][j];
+    simt::multiply_f16(A, B, C[0], 8);
     for (int l = 0; l < 32; ++l) {
       auto &x = *static_cast<Arg *>(p[l]);
       int g = l / 4, t = l % 4 * 2;

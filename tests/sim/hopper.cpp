@@ -203,29 +203,45 @@ bool asynchronous_step(Block *block) {
 }
 
 // ---- Products --------------------------------------------------------------------------------------------------------
-// Element (row, k) of an operand whose rows lie along k. Groups of 8 rows are a stride apart. Without a swizzle a group is
+// An operand's rows lie along k. Groups of 8 rows are a stride apart. Without a swizzle a group is
 // two matrices of 8 x 16 bytes, `lead` apart; with one its rows are 32, 64 or 128 bytes apart.
-static float element(Block *block, uint64_t descriptor, uint32_t row, uint32_t k) {
+// The 16 elements of a row, in two pieces, which no swizzle takes apart.
+static void row_of(Block *block, uint64_t descriptor, uint32_t row, uint16_t (&out)[16]) {
   static const int kBits[4] = {0, 3, 2, 1};
   const uint32_t start = uint32_t(descriptor & 0x3FFF) << 4, lead = uint32_t(descriptor >> 16 & 0x3FFF) << 4;
   const uint32_t stride = uint32_t(descriptor >> 32 & 0x3FFF) << 4, mode = uint32_t(descriptor >> 62);
   const int bits = kBits[mode];
-  uint32_t at = start + row / 8 * stride + (row % 8 << (4 + bits));
-  at += bits ? k * 2 : k / 8 * lead + k % 8 * 2;
-  at = swizzled(at, bits);
-  if (!shared_has(block, at, 2)) fail({"wgmma", 0}, "a descriptor leads outside shared memory, to %u", at);
-  return f16_value(*reinterpret_cast<const uint16_t *>(shared_pointer(block, at)));
+  for (uint32_t piece = 0; piece < 2; ++piece) {
+    uint32_t at = start + row / 8 * stride + (row % 8 << (4 + bits)) + piece * (bits ? 16 : lead);
+    at = swizzled(at, bits);
+    if (!shared_has(block, at, 16)) fail({"wgmma", 0}, "a descriptor leads outside shared memory, to %u", at);
+    memcpy(out + piece * 8, shared_pointer(block, at), 16);
+  }
+}
+void multiply_f16(const uint16_t (*a)[16], const uint16_t (*b)[16], float *c, int columns) {
+  float x[16][16], y[16 * 128];
+  for (int i = 0; i < 16; ++i)
+    for (int k = 0; k < 16; ++k) x[i][k] = f16_value(a[i][k]);
+  for (int j = 0; j < columns; ++j) {
+    float row[16];
+    for (int k = 0; k < 16; ++k) row[k] = f16_value(b[j][k]);
+    for (int k = 0; k < 16; ++k) y[k * columns + j] = row[k];
+  }
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < columns; j += 8) {
+      float sum[8] = {};
+      for (int k = 0; k < 16; ++k)
+        for (int e = 0; e < 8; ++e) sum[e] += x[i][k] * y[k * columns + j + e];
+      memcpy(c + i * columns + j, sum, sizeof sum);
+    }
 }
 // The part of one warp: 16 of the 64 rows. Lane l holds in d[4 j + 2 h + e] row l / 4 + 8 h and column 8 j + l % 4 * 2 + e.
 static void finish_product(Block *block, const Product &p, unsigned warp) {
-  float a[16][16], b[16][128], c[16][128] = {};
-  for (uint32_t i = 0; i < 16; ++i)
-    for (uint32_t k = 0; k < 16; ++k) a[i][k] = element(block, p.a, warp % 4 * 16 + i, k);
-  for (uint32_t j = 0; j < 128; ++j)
-    for (uint32_t k = 0; k < 16; ++k) b[k][j] = element(block, p.b, j, k);
-  for (int i = 0; i < 16; ++i)
-    for (int k = 0; k < 16; ++k)
-      for (int j = 0; j < 128; ++j) c[i][j] += a[i][k] * b[k][j];
+  uint16_t a[16][16], b[128][16];
+  float c[16][128];
+  for (uint32_t i = 0; i < 16; ++i) row_of(block, p.a, warp % 4 * 16 + i, a[i]);
+  for (uint32_t j = 0; j < 128; ++j) row_of(block, p.b, j, b[j]);
+  multiply_f16(a, b, c[0], 128);
   for (int l = 0; l < 32; ++l)
     for (int j = 0; j < 16; ++j)
       for (int h = 0; h < 2; ++h)

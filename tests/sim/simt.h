@@ -156,6 +156,8 @@ void product_fence(Site site);
 void product_64x128x16(float (&d)[64], uint64_t a, uint64_t b, bool accumulate, Site site);  // whole warps, as all below
 void product_commit(Site site);
 void product_wait(unsigned pending, Site site);
+// c[16][columns] = a b^T, sums in float32 in the order of k; columns are a multiple of 8, 128 at most.
+void multiply_f16(const uint16_t (*a)[16], const uint16_t (*b)[16], float *c, int columns);
 // The engine's side: a block begins; nothing else can run, so what is under way gets on, or is not there; a block ended.
 Asynchronous *asynchronous_new();
 void asynchronous_begin(Block *block);
