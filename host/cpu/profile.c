@@ -319,22 +319,17 @@ static const struct profile_counts *counts_of(struct worker *w) {
   return &w->counts;
 }
 
-/* Returns whether the sketch has the block already. */
-static int sum_block(struct worker *w, const void *x, uint32_t n, const struct profile_counts *counts) {
+static void sum_block(struct worker *w, const void *x, uint32_t n, const struct profile_counts *counts) {
   const struct layout *l = w->job->l;
   const struct profile_table *simd = w->job->simd;
   struct segment *g = &w->segment;
   struct profile_sums b;
-  int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0, hashed = 0;
+  int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0;
   profile_sums_function *sums = l->size == 4 ? simd->sums32 : simd->sums64;
   if (!w->opened) actscope_segment_begin(g, x, n, l->size);
   w->opened = 1;
-  if (l->size == 4 && flags && l->histogram && simd->all32 && w->job->sketch && w->sketch.full >= PROFILE_MOSTLY_FULL)
-    hashed = simd->all32(x, n, &g->frame, counts, &w->sketch, &b);
-  else
-    sums(x, n, &g->frame, flags, counts, &b);
+  sums(x, n, &g->frame, flags, counts, &b);
   actscope_segment_add(g, sums, flags, x, n, l->size, &b);
-  return hashed;
 }
 
 static void insert_keys(struct worker *w, const void *x, uint32_t n) {
@@ -358,14 +353,14 @@ static void consume(struct worker *w, const void *x, uint32_t n) {
     w->counted += n;
   }
   const struct profile_counts *counts = counts_of(w);
-  int hashed = l->sums && sum_block(w, x, n, counts);
+  if (l->sums) sum_block(w, x, n, counts);
   if (l->narrow) {
     if (l->size == 2) job->simd->count16(x, n, counts);
     else job->simd->count8(x, n, counts);
   }
   if (l->tables > 1 && n >= 2 * NEIGHBOURS) w->spread = values_repeat(x, n, l->size);
   if (job->insert) insert_keys(w, x, n);
-  if (job->sketch && !hashed) {
+  if (job->sketch) {
     if (l->size == 4) job->simd->sketch32(x, n, &w->sketch);
     else job->simd->sketch64(x, n, &w->sketch);
   }

@@ -38,7 +38,6 @@ struct profile_counts {
 };
 
 #define PROFILE_HASHES (1024 + 16)
-#define PROFILE_MOSTLY_FULL 31u
 /* A thread's sketch. Ranks in `full` are set in all words, so that hashes with such a rank change nothing. */
 struct profile_sketch {
   uint32_t *words;
@@ -53,11 +52,6 @@ typedef void profile_sums_function(const void *x, uint32_t n, const struct profi
 struct profile_table {
   /* float32 and float64: up to PROFILE_BLOCK elements. counts may be NULL: no histogram. */
   profile_sums_function *sums32, *sums64;
-  /* sums32 with PROFILE_ENTROPY and a histogram, and sketch32, in one loop, for a sketch that few hashes still change:
-   * sketch->full at least PROFILE_MOSTLY_FULL. Returns 0 when the block is not in the sketch. NULL where two loops are
-   * faster. */
-  int (*all32)(const void *x, uint32_t n, const struct profile_frame *frame, const struct profile_counts *counts,
-               struct profile_sketch *sketch, struct profile_sums *out);
   /* Histograms of narrow types: any number of elements below 2^31. */
   void (*count16)(const void *x, uint64_t n, const struct profile_counts *counts);
   void (*count8)(const void *x, uint64_t n, const struct profile_counts *counts);

@@ -538,25 +538,29 @@ Test(profile, conversions_of_every_pattern) {
 
 /* ---- Distinct values ------------------------------------------------------------------------------------------------------ */
 
+/* Five values, over and over: in whole vectors and in what is left of them. */
 Test(profile, zeros_are_one_value_and_nans_are_one) {
-  float x[] = {0.0f, -0.0f, NAN, -NAN, 1, INFINITY, -INFINITY, 1};
-  double y[] = {0.0, -0.0, NAN, -NAN, 1, INFINITY, -INFINITY, 1};
+  enum { N = 8 * 9 };
+  float x[N] = {0.0f, -0.0f, NAN, -NAN, 1, INFINITY, -INFINITY, 1};
+  double y[N] = {0.0, -0.0, NAN, -NAN, 1, INFINITY, -INFINITY, 1};
   uint32_t payload = 0x7FA00001u, negative = 0xFFFFFFFFu;
   uint64_t payload64 = 0x7FF0000000000001ull;
-  int64_t n = 8;
   memcpy(&x[2], &payload, 4);
   memcpy(&x[3], &negative, 4);
   memcpy(&y[3], &payload64, 8);
-  actscope_tensor tensors[] = {vector_of(x, ACTSCOPE_FLOAT32, &n), vector_of(y, ACTSCOPE_FLOAT64, &n)};
-  for (int k = 0; k < 2; ++k)
-    for (int method = ACTSCOPE_DISTINCT_EXACT; method <= ACTSCOPE_DISTINCT_SKETCH; ++method)
-      for (uint32_t statistics = ACTSCOPE_DISTINCT; statistics <= ACTSCOPE_ALL; statistics += ACTSCOPE_ALL - ACTSCOPE_DISTINCT) {
-        struct cpu_profile_request q = request(statistics, method, 2);
-        struct result r = measure_with(&tensors[k], &q, BEST, 0);
-        cr_expect_eq(r.distinct.count, 5, "case %d method %d: %llu", k, method, (unsigned long long)r.distinct.count);
-        cr_expect_eq(r.distinct.method, method);
-        cr_expect_float_eq(r.distinct.redundancy, 1 - 5.0 / 8, 1e-15);
-      }
+  for (int i = 8; i < N; ++i) memcpy(&x[i], &x[i - 8], 4), memcpy(&y[i], &y[i - 8], 8);
+  for (int64_t n = 8; n <= N; n += 8) {
+    actscope_tensor tensors[] = {vector_of(x, ACTSCOPE_FLOAT32, &n), vector_of(y, ACTSCOPE_FLOAT64, &n)};
+    for (int k = 0; k < 2; ++k)
+      for (int method = ACTSCOPE_DISTINCT_EXACT; method <= ACTSCOPE_DISTINCT_SKETCH; ++method)
+        for (uint32_t statistics = ACTSCOPE_DISTINCT; statistics <= ACTSCOPE_ALL; statistics += ACTSCOPE_ALL - ACTSCOPE_DISTINCT) {
+          struct cpu_profile_request q = request(statistics, method, 2);
+          struct result r = measure_with(&tensors[k], &q, BEST, 0);
+          cr_expect_eq(r.distinct.count, 5, "n %d case %d method %d: %llu", (int)n, k, method, (unsigned long long)r.distinct.count);
+          cr_expect_eq(r.distinct.method, method);
+          cr_expect_float_eq(r.distinct.redundancy, 1 - 5.0 / (double)n, 1e-15);
+        }
+  }
 }
 
 /* Exact counts in any memory: one pass, many, and by bits. */

@@ -44,11 +44,13 @@ LANE_FN m64 differ64(v64 a, v64 b) { return _mm512_cmp_pd_mask((__m512d)a, (__m5
 LANE_FN m32 below32(u32 a, u32 b) { return _mm512_cmplt_epu32_mask((__m512i)a, (__m512i)b); }
 LANE_FN m64 below64(u64 a, u64 b) { return _mm512_cmplt_epu64_mask((__m512i)a, (__m512i)b); }
 LANE_FN m32 some32(u32 a) { return _mm512_cmpneq_epu32_mask((__m512i)a, _mm512_setzero_si512()); }
+LANE_FN m32 none32(u32 a) { return _mm512_testn_epi32_mask((__m512i)a, (__m512i)a); }
 LANE_FN m64 some64(u64 a) { return _mm512_cmpneq_epu64_mask((__m512i)a, _mm512_setzero_si512()); }
 LANE_FN m32 negative32(v32 a) { return _mm512_cmpgt_epu32_mask((__m512i)a, _mm512_set1_epi32(INT32_MIN)); }
 LANE_FN m64 negative64(v64 a) { return _mm512_cmpgt_epu64_mask((__m512i)a, _mm512_set1_epi64(INT64_MIN)); }
 LANE_FN v32 pick32(m32 m, v32 yes, v32 no) { return (v32)_mm512_mask_blend_ps(m, (__m512)no, (__m512)yes); }
 LANE_FN v64 pick64(m64 m, v64 yes, v64 no) { return (v64)_mm512_mask_blend_pd(m, (__m512d)no, (__m512d)yes); }
+LANE_FN int any32(m32 m) { return m != 0; }
 LANE_FN i32 count32(i32 c, m32 m) { return (i32)_mm512_mask_sub_epi32((__m512i)c, m, (__m512i)c, _mm512_set1_epi32(-1)); }
 LANE_FN i64 count64(i64 c, m64 m) { return (i64)_mm512_mask_sub_epi64((__m512i)c, m, (__m512i)c, _mm512_set1_epi64(-1)); }
 #else
@@ -61,11 +63,21 @@ LANE_FN m64 differ64(v64 a, v64 b) { return a != b; }
 LANE_FN m32 below32(u32 a, u32 b) { return (i32)a < (i32)b; }
 LANE_FN m64 below64(u64 a, u64 b) { return (i64)a < (i64)b; }
 LANE_FN m32 some32(u32 a) { return a != 0; }
+LANE_FN m32 none32(u32 a) { return a == 0; }
 LANE_FN m64 some64(u64 a) { return a != 0; }
 LANE_FN m32 negative32(v32 a) { return a < 0; }
 LANE_FN m64 negative64(v64 a) { return a < 0; }
 LANE_FN v32 pick32(m32 m, v32 yes, v32 no) { return (v32)(((i32)yes & m) | ((i32)no & ~m)); }
 LANE_FN v64 pick64(m64 m, v64 yes, v64 no) { return (v64)(((i64)yes & m) | ((i64)no & ~m)); }
+LANE_FN int any32(m32 m) {
+#if defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)m) != 0;
+#else
+  int any = 0;
+  for (int k = 0; k < LANES; ++k) any |= m[k];
+  return any != 0;
+#endif
+}
 LANE_FN i32 count32(i32 c, m32 m) { return c - m; }
 LANE_FN i64 count64(i64 c, m64 m) { return c - m; }
 #endif
@@ -75,47 +87,36 @@ LANE_FN u32 upper_halves(u64 a, u64 b) {
   return (u32)((a & 0xFFFFFFFF00000000ull) | b >> 32);
 }
 
-/* Stores the lanes that are neither 0 nor have a bit of `filter`, in order, and returns how many there are; a whole vector
- * is written. *zeros collects the lanes that are 0. */
+/* Stores the lanes of v that have no bit of `filter` and are not in `out`, in order, and returns how many there are; a
+ * whole vector is written. */
 #if defined(__AVX512F__)
-typedef __mmask16 lane_set;
-LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
-  __mmask16 some = _mm512_test_epi32_mask((__m512i)v, (__m512i)v);
-  __mmask16 kept = _mm512_mask_testn_epi32_mask(some, (__m512i)v, (__m512i)filter);
-  *zeros |= (__mmask16)~some;
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, m32 out) {
+  __mmask16 kept = _mm512_mask_testn_epi32_mask((__mmask16)~out, (__m512i)v, (__m512i)filter);
   store_u32(to, (u32)_mm512_maskz_compress_epi32(kept, (__m512i)v)); /* to memory directly it is microcode on some */
   return (uint32_t)__builtin_popcount(kept);
 }
 #elif defined(__AVX2__)
-typedef unsigned lane_set;
-/* Shuffles that bring the chosen ones of four 32-bit lanes to the front. */
-#define LANE(k) 4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3
-static const uint8_t lane_fronts[16][16] __attribute__((aligned(16))) = {
-    {0}, {LANE(0)}, {LANE(1)}, {LANE(0), LANE(1)}, {LANE(2)}, {LANE(0), LANE(2)}, {LANE(1), LANE(2)},
-    {LANE(0), LANE(1), LANE(2)}, {LANE(3)}, {LANE(0), LANE(3)}, {LANE(1), LANE(3)}, {LANE(0), LANE(1), LANE(3)},
-    {LANE(2), LANE(3)}, {LANE(0), LANE(2), LANE(3)}, {LANE(1), LANE(2), LANE(3)},
-    {LANE(0), LANE(1), LANE(2), LANE(3)}};
-#undef LANE
-LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
-  i32 zero = v == 0, kept = ((v & filter) == 0) & ~zero;
+/* For each set of lanes a byte for each of them, in order, the lowest first. */
+#define LANE(m, k, above) ((above) << 8 * ((m) >> (k) & 1) | (uint64_t)((m) >> (k) & 1) * (k))
+#define FRONT(m) LANE(m, 0, LANE(m, 1, LANE(m, 2, LANE(m, 3, LANE(m, 4, LANE(m, 5, LANE(m, 6, LANE(m, 7, 0ull))))))))
+#define FRONTS4(m) FRONT(m), FRONT(m + 1), FRONT(m + 2), FRONT(m + 3)
+#define FRONTS16(m) FRONTS4(m), FRONTS4(m + 4), FRONTS4(m + 8), FRONTS4(m + 12)
+#define FRONTS64(m) FRONTS16(m), FRONTS16(m + 16), FRONTS16(m + 32), FRONTS16(m + 48)
+static const uint64_t lane_fronts[256] = {FRONTS64(0), FRONTS64(64), FRONTS64(128), FRONTS64(192)};
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, m32 out) {
+  __m256i kept = _mm256_andnot_si256((__m256i)out, _mm256_cmpeq_epi32((__m256i)(v & filter), _mm256_setzero_si256()));
   unsigned set = (unsigned)_mm256_movemask_ps((__m256)kept);
-  *zeros |= (unsigned)_mm256_movemask_ps((__m256)zero);
-  __m128i low = _mm_shuffle_epi8(_mm256_castsi256_si128((__m256i)v), *(const __m128i *)lane_fronts[set & 15]);
-  __m128i high = _mm_shuffle_epi8(_mm256_extracti128_si256((__m256i)v, 1), *(const __m128i *)lane_fronts[set >> 4]);
-  uint32_t lows = (uint32_t)__builtin_popcount(set & 15);
-  _mm_storeu_si128((__m128i *)to, low);
-  _mm_storeu_si128((__m128i *)(to + lows), high);
+  __m256i front = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&lane_fronts[set]));
+  store_u32(to, (u32)_mm256_permutevar8x32_epi32((__m256i)v, front));
   return (uint32_t)__builtin_popcount(set);
 }
 #else
-typedef unsigned lane_set;
-LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, lane_set *zeros) {
+LANE_FN uint32_t keep32(uint32_t *to, u32 v, u32 filter, m32 out) {
   uint32_t n = 0;
   for (int k = 0; k < LANES; ++k) {
     uint32_t lane = v[k];
     to[n] = lane;
-    n += (uint32_t)(lane != 0) & ((lane & filter[0]) == 0);
-    *zeros |= (unsigned)(lane == 0);
+    n += (uint32_t)(out[k] == 0) & ((lane & filter[0]) == 0);
   }
   return n;
 }

@@ -59,19 +59,16 @@ LANE_FN void F(logs_run)(const char *x, uint32_t vectors, const struct profile_f
   }
 }
 
-/* `vectors` whole vectors from x on. The flags are constants where this is called. With `hash`, the hashes of values other
- * than 0 that pass the filter go to `hashes`, PROFILE_HASHES of room; returns their number, ~0 if there is not room enough. */
-LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profile_frame *frame, int entropy, int masked,
-                             int histogram, const struct profile_counts *counts, int hash, uint32_t *hashes,
-                             uint32_t filter, struct profile_sums *out) {
+/* `vectors` whole vectors from x on. The flags are constants where this is called. */
+LANE_FN void F(sums_run)(const char *x, uint32_t vectors, const struct profile_frame *frame, int entropy, int masked,
+                         int histogram, const struct profile_counts *counts, struct profile_sums *out) {
   enum { WIDTH = sizeof(V) / sizeof(REAL), LEVEL = 16 };
-  const int logs_apart = LANES < 16 && entropy && !masked && !hash;
+  const int logs_apart = LANES < 16 && entropy && !masked;
   const V scale = F(spread)((REAL)frame->scale), start = F(spread)((REAL)(frame->pivot * frame->scale)),
           abs_scale = F(spread)((REAL)frame->abs_scale), pivot = F(spread)((REAL)frame->pivot),
           infinity = F(spread)((REAL)INFINITY), zeros = {0};
   const U magnitude = (U){0} + MAGNITUDE, normal = (U)F(spread)(NORMAL);
   V low = infinity, high = -infinity;
-  uint32_t kept = 0, full = 0;
   I some = {0}, negative = {0}, tiny = {0}, finite = {0}, nan = {0}, rising = {0};
   uint32_t *table0 = 0, *table1 = 0, *table2 = 0, *table3 = 0;
   if (histogram) table0 = counts->table[0], table1 = counts->table[1], table2 = counts->table[2], table3 = counts->table[3];
@@ -79,7 +76,6 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
     V t1 = {0}, t2 = {0}, t3 = {0}, t4 = {0}, ta = {0}, tl = {0};
     uint32_t group = vectors - v < LEVEL * LEVEL ? vectors : v + LEVEL * LEVEL;
     while (v < group) {
-      if (hash && kept > PROFILE_HASHES - (LEVEL + 1) * WIDTH) full = 1, kept = 0;
       V s1 = {0}, s2 = {0}, s3 = {0}, s4 = {0}, sa = {0}, sl = {0};
       for (uint32_t end = group - v < LEVEL ? group : v + LEVEL; v < end; ++v) {
         const char *at = x + (size_t)v * sizeof(V);
@@ -111,7 +107,6 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
           sa += a;
           if (entropy) sl = F(add_log)(sl, a);
         }
-        if (hash) kept += F(hash_numbers)(hashes + kept, (U)value, (U)size, filter);
         if (histogram && !logs_apart) COUNT_BINS(at)
       }
       t1 += s1, t2 += s2, t3 += s3, t4 += s4, ta += sa, tl += sl;
@@ -144,47 +139,42 @@ LANE_FN uint32_t F(sums_run)(const char *x, uint32_t vectors, const struct profi
     out->positive_inf += positive;
     out->negative_inf += all - n - nans - positive;
   }
-  return full ? ~0u : kept;
 }
 
 /* The rest of a vector is filled with NaN, which the masked sums leave out. */
-LANE_FN uint32_t F(sums_block)(const void *x, uint32_t n, const struct profile_frame *frame, int entropy, int masked,
-                               int histogram, const struct profile_counts *counts, int hash, uint32_t *hashes,
-                               uint32_t filter, struct profile_sums *out) {
+LANE_FN void F(sums_block)(const void *x, uint32_t n, const struct profile_frame *frame, int entropy, int masked,
+                           int histogram, const struct profile_counts *counts, struct profile_sums *out) {
   enum { WIDTH = sizeof(V) / sizeof(REAL) };
-  uint32_t vectors = n / WIDTH, rest = n % WIDTH, kept;
+  uint32_t vectors = n / WIDTH, rest = n % WIDTH;
   const char *tail = (const char *)x + (size_t)vectors * sizeof(V);
   REAL padded[WIDTH];
   memset(out, 0, sizeof *out);
   out->min = INFINITY, out->max = -INFINITY;
-  kept = F(sums_run)(x, vectors, frame, entropy, masked, histogram, counts, hash, hashes, filter, out);
-  if (rest == 0) return kept;
+  F(sums_run)(x, vectors, frame, entropy, masked, histogram, counts, out);
+  if (rest == 0) return;
   memset(padded, 0xFF, sizeof padded);
   memcpy(padded, tail, rest * sizeof(REAL));
-  F(sums_run)((const char *)padded, 1, frame, entropy, 1, 0, 0, 0, 0, 0, out);
+  F(sums_run)((const char *)padded, 1, frame, entropy, 1, 0, 0, out);
   out->nan -= WIDTH - rest;
-  for (uint32_t k = 0; k < rest; ++k) {
-    if (histogram) ++counts->table[k % 4][F(bin_at)(tail + (size_t)k * sizeof(REAL))];
-    if (hash && kept != ~0u) hashes[kept++] = F(hash_one)(tail + (size_t)k * sizeof(REAL));
-  }
-  return kept;
+  if (histogram)
+    for (uint32_t k = 0; k < rest; ++k) ++counts->table[k % 4][F(bin_at)(tail + (size_t)k * sizeof(REAL))];
 }
 
 static void F(sums)(const void *x, uint32_t n, const struct profile_frame *frame, int flags,
                     const struct profile_counts *counts, struct profile_sums *out) {
   int entropy = flags & PROFILE_ENTROPY;
   if (flags & PROFILE_MASKED) {
-    if (entropy) F(sums_block)(x, n, frame, 1, 1, 0, 0, 0, 0, 0, out);
-    else F(sums_block)(x, n, frame, 0, 1, 0, 0, 0, 0, 0, out);
+    if (entropy) F(sums_block)(x, n, frame, 1, 1, 0, 0, out);
+    else F(sums_block)(x, n, frame, 0, 1, 0, 0, out);
     if (counts)
       for (uint32_t k = 0; k < n; ++k) ++counts->table[k % 4][F(bin_at)((const char *)x + (size_t)k * sizeof(REAL))];
   } else if (counts) {
-    if (entropy) F(sums_block)(x, n, frame, 1, 0, 1, counts, 0, 0, 0, out);
-    else F(sums_block)(x, n, frame, 0, 0, 1, counts, 0, 0, 0, out);
+    if (entropy) F(sums_block)(x, n, frame, 1, 0, 1, counts, out);
+    else F(sums_block)(x, n, frame, 0, 0, 1, counts, out);
   } else if (entropy) {
-    F(sums_block)(x, n, frame, 1, 0, 0, 0, 0, 0, 0, out);
+    F(sums_block)(x, n, frame, 1, 0, 0, 0, out);
   } else {
-    F(sums_block)(x, n, frame, 0, 0, 0, 0, 0, 0, 0, out);
+    F(sums_block)(x, n, frame, 0, 0, 0, 0, out);
   }
 }
 
