@@ -1,5 +1,5 @@
 """The test runner itself: it must count what ran, and never take a crash, a hang or an empty program for a pass."""
-import importlib.machinery, importlib.util, os, re, subprocess, sys, tempfile, textwrap, unittest
+import importlib.machinery, importlib.util, os, re, subprocess, sys, tempfile, textwrap, threading, time, unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUN = os.path.join(ROOT, "tests", "run")
@@ -271,6 +271,30 @@ class TestGpu(Case):
     def test_required_gpu_is_a_failure(self):
         os.environ["ACTSCOPE_REQUIRE_GPU"] = "1"
         self.assertEqual(self.counts(self.quiet(runner.gpu, self.folder)), (0, 1, 0))
+
+
+class TestOrder(Case):
+    def test_sim_runs_beside_the_suites_before_it_and_device_alone(self):
+        begun, ended, met = threading.Event(), threading.Event(), []
+
+        def unit(build):
+            met.append(begun.wait(20) and not ended.is_set())
+            return runner.Tally()
+
+        def sim(build):
+            begun.set()
+            while not met:
+                time.sleep(0.01)
+            ended.set()
+            return runner.Tally()
+
+        def device(build):
+            met.append(ended.is_set())
+            return runner.Tally()
+
+        suites = (("unit", unit), ("sim", sim), ("device", device))
+        self.assertEqual([name for name, *_ in runner.run_suites(suites, "build")], ["unit", "sim", "device"])
+        self.assertEqual(met, [True, True])
 
 
 class TestWhole(Case):
