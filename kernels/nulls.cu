@@ -16,7 +16,7 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32, kBlocks = 64;
 
 // ---- Halves ------------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(kThreads) halves_kernel(const __grid_constant__ cuda_halves_table t, double *partial, unsigned *done) {
+__global__ void __launch_bounds__(kThreads) halves_kernel(GRID_CONSTANT(cuda_halves_table) t, double *partial, unsigned *done) {
   __shared__ double shared[3 * (kWarps + 1)];
   const cuda_halves_layer &layer = t.layer[blockIdx.y];
   const uint64_t valid = layer.features_out->valid;
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) halves_kernel(const __grid_constant_
 }
 
 // ---- Shift -------------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(kThreads) shift_kernel(const __grid_constant__ cuda_shift_table t) {
+__global__ void __launch_bounds__(kThreads) shift_kernel(GRID_CONSTANT(cuda_shift_table) t) {
   const cuda_shift_layer &layer = t.layer[blockIdx.x];
   const uint64_t valid = layer.features_out->valid, group = shift_group(valid, layer.samples), groups = shift_groups(valid, group);
   for (uint64_t g = threadIdx.x; g < layer.groups; g += kThreads) layer.group_out[g].valid = g < groups ? group : 0;
