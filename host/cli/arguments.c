@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "report/fields.h"
 
 void complain(const char *format, ...) {
   va_list args;
@@ -128,21 +129,25 @@ int parse_device(const char *option, const char *text, actscope_options *o) {
 }
 
 int parse_statistics(const char *option, const char *text, uint32_t *mask) {
-  static const struct {
-    const char *name;
-    uint32_t bits;
-  } names[] = {{"profile", ACTSCOPE_PROFILE},         {"distinct", ACTSCOPE_DISTINCT}, {"health", ACTSCOPE_HEALTH},
-               {"correlation", ACTSCOPE_CORRELATION}, {"rank", ACTSCOPE_RANK},         {"similarity", ACTSCOPE_SIMILARITY},
-               {"cka", ACTSCOPE_CKA},                 {"all", ACTSCOPE_ALL}};
+  static const report_statistic all = {"all", ACTSCOPE_ALL};
   *mask = 0;
   for (const char *word = text; *word;) {
-    size_t n = strcspn(word, ","), i = 0, known = sizeof names / sizeof *names;
-    while (i < known && (strlen(names[i].name) != n || strncmp(names[i].name, word, n) != 0)) ++i;
-    if (i == known) {
-      complain("%s knows profile, distinct, health, correlation, rank, similarity, cka and all, not '%.*s'", option, (int)n, word);
+    size_t n = strcspn(word, ",");
+    const report_statistic *found = NULL;
+    for (size_t i = 0; i <= report_statistic_count && !found; ++i) {
+      const report_statistic *known = i < report_statistic_count ? &report_statistics[i] : &all;
+      if (strlen(known->name) == n && strncmp(known->name, word, n) == 0) found = known;
+    }
+    if (!found) {
+      char list[160] = "";
+      for (size_t i = 0; i < report_statistic_count; ++i) {
+        if (i) strcat(list, ", ");
+        strcat(list, report_statistics[i].name);
+      }
+      complain("%s knows %s and all, not '%.*s'", option, list, (int)n, word);
       return -1;
     }
-    *mask |= names[i].bits;
+    *mask |= found->bits;
     word += n;
     if (*word == ',') ++word;
   }

@@ -21,10 +21,12 @@ static actscope_status take_features(uint64_t most, actscope_plan *plan, size_t 
   if (mean && max && all) status = actscope_plan_feature_correlations(plan, layer, mean, max, features);
   for (uint64_t f = 0; !status && f < features; ++f)
     if (mean[f] == mean[f]) all[count++] = (report_feature){f, mean[f], max[f]};
+    else if (l->pairless_count++ < REPORT_PAIRLESS) l->pairless[l->pairless_count - 1] = f;
   free(mean);
   free(max);
   if (status) {
     free(all);
+    l->pairless_count = 0;
     return status;
   }
   qsort(all, count, sizeof *all, by_mean);

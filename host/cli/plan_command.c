@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/inputs.h"
+#include "report/fields.h"
 #include "report/format.h"
 
 static void help(void) {
@@ -23,8 +24,6 @@ static void help(void) {
       stdout);
 }
 
-static const char *const methods[] = {"auto", "exact", "sampled", "gram"}, *const distincts[] = {"auto", "exact", "sketch"};
-
 struct row {
   actscope_choice choice;
   const report_layer *layer;
@@ -41,10 +40,10 @@ static void name_of(const struct inputs *in, const report_layer *l, char *text, 
 }
 
 static const char *correlation_of(const actscope_choice *c) {
-  return c->statistics & ACTSCOPE_CORRELATION ? methods[c->correlation] : "-";
+  return c->statistics & ACTSCOPE_CORRELATION ? report_correlation_method(c->correlation) : "-";
 }
 static const char *distinct_of(const actscope_choice *c) {
-  return c->statistics & ACTSCOPE_DISTINCT ? distincts[c->distinct] : "-";
+  return c->statistics & ACTSCOPE_DISTINCT ? report_distinct_method(c->distinct) : "-";
 }
 
 static int as_json(const struct settings *s, const struct row *rows, size_t count, const char *device, uint64_t least,
@@ -67,8 +66,8 @@ static int as_json(const struct settings *s, const struct row *rows, size_t coun
     cJSON_AddStringToObject(l, "source", source ? source : "");
     free(name);
     free(source);
-    if (c->statistics & ACTSCOPE_CORRELATION) cJSON_AddStringToObject(l, "correlation", methods[c->correlation]);
-    if (c->statistics & ACTSCOPE_DISTINCT) cJSON_AddStringToObject(l, "distinct", distincts[c->distinct]);
+    if (c->statistics & ACTSCOPE_CORRELATION) cJSON_AddStringToObject(l, "correlation", report_correlation_method(c->correlation));
+    if (c->statistics & ACTSCOPE_DISTINCT) cJSON_AddStringToObject(l, "distinct", report_distinct_method(c->distinct));
     cJSON_AddNumberToObject(l, "pairs", (double)c->pairs);
     cJSON_AddNumberToObject(l, "workspace_bytes", (double)c->workspace_bytes);
     cJSON_AddNumberToObject(l, "best_bytes", (double)c->best_bytes);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/inputs.h"
+#include "report/fields.h"
 
 const char settings_help[] =
       "What to measure\n"
@@ -32,8 +33,7 @@ const char settings_help[] =
       "\n";
 
 int settings_parse(const char *command, int argc, char **argv, void (*help)(void), struct settings *s) {
-  static const char *const methods[] = {"auto", "exact", "sampled", "gram"}, *const distincts[] = {"auto", "exact", "sketch"},
-                           *const precisions[] = {"fp32", "fp16"}, *const levels[] = {"error", "warning", "info", "debug"},
+  static const char *const precisions[] = {"fp32", "fp16"}, *const levels[] = {"error", "warning", "info", "debug"},
                            *const analysers[] = {"neuroexapt"}, *const nulls[] = {"formula", "shift"};
   struct arguments a = {argc, argv, 1, NULL, NULL};
   actscope_options *o = &s->options;
@@ -76,7 +76,7 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
       if (parse_statistics(a.option, value, &o->statistics)) return EXIT_USAGE;
     } else if (arguments_take(&a, "--correlation", NULL)) {
       VALUE();
-      if (parse_choice(a.option, value, methods, 4, &choice)) return EXIT_USAGE;
+      if (parse_choice(a.option, value, report_correlation_methods, REPORT_CORRELATION_METHODS, &choice)) return EXIT_USAGE;
       o->correlation = (actscope_correlation_method)choice;
     } else if (arguments_take(&a, "--pairs", NULL)) {
       VALUE();
@@ -90,7 +90,7 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
       o->precision = (actscope_precision)choice;
     } else if (arguments_take(&a, "--distinct", NULL)) {
       VALUE();
-      if (parse_choice(a.option, value, distincts, 3, &choice)) return EXIT_USAGE;
+      if (parse_choice(a.option, value, report_distinct_methods, REPORT_DISTINCT_METHODS, &choice)) return EXIT_USAGE;
       o->distinct = (actscope_distinct_method)choice;
     } else if (arguments_take(&a, "--sketch-bits", NULL)) {
       VALUE();

@@ -75,23 +75,20 @@ static void put_header(report_sink *sink, const report_field *field, int k) {
 }
 
 static void put_value(report_sink *sink, const report_field *field, const void *value, int k) {
-  const char *method = NULL;
+  const char *method = report_method(field->kind, value);
   switch (field->kind) {
     case REPORT_COUNT:
     case REPORT_HISTOGRAM:
       put_count(sink, ((const uint64_t *)value)[k]);
-      return;
-    case REPORT_DISTINCT_METHOD:
-      method = report_distinct_method(*(const actscope_distinct_method *)value);
       break;
+    case REPORT_DISTINCT_METHOD:
     case REPORT_CORRELATION_METHOD:
-      method = report_correlation_method(*(const actscope_correlation_method *)value);
+      report_put(sink, method ? method : "");
       break;
     default:
       put_real(sink, ((const double *)value)[k]);
-      return;
+      break;
   }
-  if (method) report_put(sink, method);
 }
 
 /* The names of all compat scores, in the order in which the layers bring them. */

@@ -53,10 +53,10 @@ const report_field report_fields[] = {
     PAIRS(histogram, REPORT_HISTOGRAM),
     PAIRS(noise_floor, REPORT_REAL),
     PAIRS(adjusted_rms, REPORT_REAL),
-    PAIRS(mean, REPORT_REAL),
-    PAIRS(split_half, REPORT_REAL),
-    PAIRS(split_half_rms, REPORT_REAL),
-    PAIRS(noise_floor_shift, REPORT_REAL),
+    PAIRS(mean, REPORT_ASKED),
+    PAIRS(split_half, REPORT_ASKED),
+    PAIRS(split_half_rms, REPORT_ASKED),
+    PAIRS(noise_floor_shift, REPORT_ASKED),
     RANK(participation_ratio, REPORT_REAL),
     RANK(effective_rank, REPORT_REAL),
     SAMPLES(mean_cosine, REPORT_REAL),
@@ -75,12 +75,25 @@ const void *report_value(const report_document *document, const report_layer *la
   return (const char *)report + field->offset;
 }
 
+const char *const report_distinct_methods[REPORT_DISTINCT_METHODS] = {"auto", "exact", "sketch"};
+const char *const report_correlation_methods[REPORT_CORRELATION_METHODS] = {"auto", "exact", "sampled", "gram"};
+
 const char *report_distinct_method(actscope_distinct_method method) {
-  static const char *const names[] = {"auto", "exact", "sketch"};
-  return (size_t)method < sizeof names / sizeof *names ? names[method] : NULL;
+  return (size_t)method < REPORT_DISTINCT_METHODS ? report_distinct_methods[method] : NULL;
 }
 
 const char *report_correlation_method(actscope_correlation_method method) {
-  static const char *const names[] = {"auto", "exact", "sampled", "gram"};
-  return (size_t)method < sizeof names / sizeof *names ? names[method] : NULL;
+  return (size_t)method < REPORT_CORRELATION_METHODS ? report_correlation_methods[method] : NULL;
 }
+
+const char *report_method(report_kind kind, const void *value) {
+  return kind == REPORT_DISTINCT_METHOD      ? report_distinct_method(*(const actscope_distinct_method *)value)
+         : kind == REPORT_CORRELATION_METHOD ? report_correlation_method(*(const actscope_correlation_method *)value)
+                                             : NULL;
+}
+
+const report_statistic report_statistics[] = {
+    {"profile", ACTSCOPE_PROFILE}, {"distinct", ACTSCOPE_DISTINCT},     {"health", ACTSCOPE_HEALTH}, {"correlation", ACTSCOPE_CORRELATION},
+    {"rank", ACTSCOPE_RANK},       {"similarity", ACTSCOPE_SIMILARITY}, {"cka", ACTSCOPE_CKA},
+};
+const size_t report_statistic_count = sizeof report_statistics / sizeof *report_statistics;

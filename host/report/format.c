@@ -76,7 +76,7 @@ char *report_number(char *text, double value) {
 
 char *report_fixed(char *text, double value) {
   if (!isfinite(value)) return strcpy(text, "-");
-  snprintf(text, REPORT_TEXT, "%.3f", value);
+  snprintf(text, REPORT_TEXT, "%.3f", fabs(value) < 0.0005 ? 0 : value); /* no "-0.000" */
   return text;
 }
 
@@ -158,10 +158,11 @@ char *report_shape(char *text, size_t size, const report_layer *layer, const cha
   return text;
 }
 
-char *report_feature_index(char *text, size_t size, const report_layer *layer, int channels, uint64_t feature) {
-  uint64_t at[ACTSCOPE_MAX_DIMS];
-  const int axes = channels ? 1 : layer->ndim - 1;
-  if (axes < 2) {
+char *report_feature_index(char *text, size_t size, const report_layer *layer, uint64_t feature) {
+  uint64_t at[ACTSCOPE_MAX_DIMS], all = 1;
+  const int axes = layer->ndim - 1;
+  for (int d = 1; d <= axes; d++) all *= (uint64_t)layer->shape[d];
+  if (axes < 2 || all != layer->report.features) { /* the features are one axis, the others are samples */
     snprintf(text, size, "%llu", (unsigned long long)feature);
     return text;
   }
@@ -173,6 +174,22 @@ char *report_feature_index(char *text, size_t size, const report_layer *layer, i
   size_t used = 0;
   for (int d = 0; d < axes && used < size; d++)
     used += (size_t)snprintf(text + used, size - used, "%s%llu%s", d ? "," : "(", (unsigned long long)at[d], d + 1 < axes ? "" : ")");
+  return text;
+}
+
+char *report_pairless(char *text, const report_layer *layer) {
+  char number[REPORT_TEXT], feature[REPORT_SHAPE];
+  uint64_t listed = layer->pairless_count < REPORT_PAIRLESS ? layer->pairless_count : REPORT_PAIRLESS;
+  *text = 0;
+  if (!listed) return text;
+  /* Of sampled pairs none may have met a feature; one that varies alone has nobody to pair with. */
+  int told = layer->report.correlation.method != ACTSCOPE_CORRELATION_SAMPLED && layer->report.correlation.valid_features != 1;
+  int used = snprintf(text, REPORT_SENTENCE, "%s without a pair%s: ", report_count(number, layer->pairless_count),
+                      told ? " (constant or not finite)" : "");
+  for (uint64_t k = 0; k < listed && used < REPORT_SENTENCE; k++)
+    used += snprintf(text + used, (size_t)(REPORT_SENTENCE - used), "%s%s", k ? ", " : "",
+                     report_feature_index(feature, sizeof feature, layer, layer->pairless[k]));
+  if (listed < layer->pairless_count && used < REPORT_SENTENCE) snprintf(text + used, (size_t)(REPORT_SENTENCE - used), ", ...");
   return text;
 }
 

@@ -27,7 +27,10 @@ char *report_bytes(char *text, uint64_t bytes);   /* "15.9 MiB" */
 char *report_seconds(char *text, double seconds); /* "1.23 s"; "-" */
 char *report_shape(char *text, size_t size, const report_layer *layer, const char *times); /* "128x512"; "scalar" */
 /* A feature's place on the layer's axes but the samples': "17", or "(17,2,3)" where there are several. */
-char *report_feature_index(char *text, size_t size, const report_layer *layer, int channels, uint64_t feature);
+char *report_feature_index(char *text, size_t size, const report_layer *layer, uint64_t feature);
+/* "87 without a pair (constant or not finite): (0,0,1), (0,0,2), ..." of a layer whose features are listed; "" where there is
+ * none. Fills REPORT_SENTENCE bytes. */
+char *report_pairless(char *text, const report_layer *layer);
 #define REPORT_SHAPE (ACTSCOPE_MAX_DIMS * 24) /* bytes for report_shape() */
 
 /* ---- Text of unknown origin -------------------------------------------------------------------------------------- */

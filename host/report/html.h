@@ -23,6 +23,9 @@ extern const char report_html_style[], report_html_script[];
 /* html_layers.c: the layers one by one; those that constrain the network most are open. */
 void report_html_layers(report_sink *sink, const report_document *document, const actscope_bottleneck **scores);
 
+/* html_lists.c: single pairs and features of a layer, where they were asked for. */
+void report_html_lists(report_sink *sink, const report_document *document, const report_layer *layer);
+
 /* html_cka.c: the map of CKA between the layers, where document->cka is there. */
 void report_html_cka(report_sink *sink, const report_document *document);
 

@@ -36,7 +36,8 @@ static void put_entry(report_sink *sink, const char *name, const char *suffix) {
 /* One number as a row of its section's list. */
 static void put_field(report_sink *sink, const report_field *field, const void *value) {
   const double *reals = value;
-  const char *method = NULL;
+  if (field->kind == REPORT_ASKED && !isfinite(*reals)) return;
+  const char *method = report_method(field->kind, value);
   if (field->kind == REPORT_INTERVAL && !(reals[1] > reals[0])) return; /* exact: the mean says it all */
   put_entry(sink, field->name, "");
   switch (field->kind) {
@@ -49,16 +50,13 @@ static void put_field(report_sink *sink, const report_field *field, const void *
       put_precise(sink, reals[1]);
       break;
     case REPORT_DISTINCT_METHOD:
-      method = report_distinct_method(*(const actscope_distinct_method *)value);
-      break;
     case REPORT_CORRELATION_METHOD:
-      method = report_correlation_method(*(const actscope_correlation_method *)value);
+      report_put(sink, method ? method : "-");
       break;
     default:
       put_precise(sink, *reals);
       break;
   }
-  if (method) report_put(sink, method);
   report_put(sink, "</dd>");
 }
 
@@ -103,7 +101,13 @@ static void put_numbers(report_sink *sink, const report_document *document, cons
     report_put(sink, "<div><h3>by the formulas of neuroexapt</h3><dl>");
     for (int i = 0; i < layer->compat.count && i < COMPAT_MAX; i++) {
       report_put(sink, "<dt>");
-      report_html_text(sink, layer->compat.name[i]);
+      for (const char *c = layer->compat.name[i], *end; *c; c = end) { /* words that a line can be broken between */
+        char word[REPORT_SENTENCE];
+        end = c + strcspn(c, "_");
+        snprintf(word, sizeof word, "%.*s", (int)(end - c), c);
+        report_html_text(sink, word);
+        if (*end) report_put(sink, " "), end++;
+      }
       report_put(sink, "</dt><dd>");
       put_precise(sink, layer->compat.value[i]);
       report_put(sink, "</dd>");
@@ -141,6 +145,7 @@ static void put_layer(report_sink *sink, const report_document *document, size_t
   if (HAS(layer, ACTSCOPE_MOMENTS) && HAS(layer, ACTSCOPE_QUANTILES)) report_svg_values(sink, layer, index);
   if (HAS(layer, ACTSCOPE_HEALTH)) report_svg_features(sink, layer, index);
   report_put(sink, "</div></div>\n");
+  report_html_lists(sink, document, layer);
   put_numbers(sink, document, layer);
   report_put(sink, "</details>\n");
 }

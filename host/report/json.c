@@ -65,11 +65,11 @@ static cJSON *field(builder *b, report_kind kind, const void *value) {
     case REPORT_COUNT:
       return count(*(const uint64_t *)value);
     case REPORT_REAL:
+    case REPORT_ASKED:
       return real(*reals);
     case REPORT_DISTINCT_METHOD:
-      return text_or_null(report_distinct_method(*(const actscope_distinct_method *)value));
     case REPORT_CORRELATION_METHOD:
-      return text_or_null(report_correlation_method(*(const actscope_correlation_method *)value));
+      return text_or_null(report_method(kind, value));
     case REPORT_QUANTILES:
       return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
     case REPORT_ABOVE:
@@ -118,6 +118,11 @@ static void add_lists(builder *b, cJSON *section, const report_document *documen
       add(b, list, NULL, feature);
     }
     add(b, section, "top_features", list);
+    cJSON *pairless = cJSON_CreateObject(), *first = cJSON_CreateArray();
+    for (uint64_t k = 0; k < layer->pairless_count && k < REPORT_PAIRLESS; k++) add(b, first, NULL, count(layer->pairless[k]));
+    add(b, pairless, "count", count(layer->pairless_count));
+    add(b, pairless, "first", first);
+    add(b, section, "pairless_features", pairless);
   }
 }
 
@@ -155,16 +160,6 @@ static void add_layer(builder *b, cJSON *item, const report_document *document, 
 }
 
 static cJSON *options_of(builder *b, const actscope_options *options) {
-  static const struct {
-    uint32_t bits;
-    const char *name;
-  } statistics[] = {{ACTSCOPE_PROFILE, "profile"},
-                    {ACTSCOPE_DISTINCT, "distinct"},
-                    {ACTSCOPE_HEALTH, "health"},
-                    {ACTSCOPE_CORRELATION, "correlation"},
-                    {ACTSCOPE_RANK, "rank"},
-                    {ACTSCOPE_SIMILARITY, "similarity"},
-                    {ACTSCOPE_CKA, "cka"}};
   char device[32];
   cJSON *item = cJSON_CreateObject(), *list = cJSON_CreateArray();
   if (options->device == ACTSCOPE_DEVICE_CUDA) {
@@ -172,8 +167,8 @@ static cJSON *options_of(builder *b, const actscope_options *options) {
   } else {
     strcpy(device, options->device == ACTSCOPE_DEVICE_CPU ? "cpu" : "auto");
   }
-  for (size_t i = 0; i < sizeof statistics / sizeof *statistics; i++)
-    if (options->statistics & statistics[i].bits) add(b, list, NULL, text(statistics[i].name));
+  for (size_t i = 0; i < report_statistic_count; i++)
+    if (options->statistics & report_statistics[i].bits) add(b, list, NULL, text(report_statistics[i].name));
   add(b, item, "device", text(device));
   add(b, item, "memory", count(options->memory_budget));
   add(b, item, "statistics", list);

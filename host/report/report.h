@@ -8,7 +8,7 @@
  *   report.c  names of formats, the one entry           format.c  numbers and text for people and programs
  *   fields.c  which fields a section has, and where     file.c    atomic replacement of a file
  *   json.c    json and jsonl                            csv.c     csv
- *   table.c, table_lists.c  what a person sees first    html*.c   the page, its parts and its figures
+ *   table*.c  what a person sees first                  html*.c   the page, its parts and its figures
  *   stream.c  what a monitor wrote, read back            run.c     its numbers over the steps, for the page */
 #ifndef ACTSCOPE_REPORT_H
 #define ACTSCOPE_REPORT_H
@@ -31,6 +31,8 @@ typedef struct report_feature {
   float mean_abs, max_abs;
 } report_feature;
 
+#define REPORT_PAIRLESS 8 /* features without a pair that are named; the rest is counted */
+
 typedef struct report_layer {
   const char *name;   /* UTF-8; NULL is an empty name */
   const char *source; /* the file */
@@ -45,6 +47,7 @@ typedef struct report_layer {
   uint64_t top_above;
   report_feature *top_features;  /* those with the largest mean |r|; NULL: not asked for */
   size_t top_feature_count;
+  uint64_t pairless[REPORT_PAIRLESS], pairless_count; /* with top_features: those without a pair, the first of them */
   char **warnings; /* sentences up to a NULL, in place of report.warnings; NULL: the report's own */
 } report_layer;
 

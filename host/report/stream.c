@@ -77,6 +77,7 @@ static void read_field(const cJSON *section, const report_field *field, void *va
       *(uint64_t *)value = whole(real(section, field->name));
       break;
     case REPORT_REAL:
+    case REPORT_ASKED:
       *(double *)value = real(section, field->name);
       break;
     case REPORT_DISTINCT_METHOD:
@@ -132,8 +133,41 @@ static int dtype_from_name(const char *name, actscope_dtype *dtype) {
   return -1;
 }
 
+/* A list of a layer's single pairs or features: memory for its entries; NULL where there is none, or no memory (*failed). */
+static void *list_of(const cJSON *list, size_t size, size_t *count, int *failed) {
+  *count = cJSON_IsArray(list) ? (size_t)cJSON_GetArraySize(list) : 0;
+  void *entries = cJSON_IsArray(list) ? calloc(*count + 1, size) : NULL;
+  if (cJSON_IsArray(list) && !entries) *failed = 1;
+  return entries;
+}
+
+/* Single pairs and features; 0, or -1 without memory. */
+static int read_lists(const cJSON *section, report_layer *layer) {
+  const cJSON *pairs = cJSON_GetObjectItemCaseSensitive(section, "top_pairs"), *item;
+  const cJSON *features = cJSON_GetObjectItemCaseSensitive(section, "top_features");
+  const cJSON *pairless = cJSON_GetObjectItemCaseSensitive(section, "pairless_features");
+  int failed = 0;
+  size_t k = 0;
+  layer->top = list_of(pairs, sizeof *layer->top, &layer->top_count, &failed);
+  layer->top_features = list_of(features, sizeof *layer->top_features, &layer->top_feature_count, &failed);
+  if (failed) return -1;
+  if (layer->top) cJSON_ArrayForEach(item, pairs) layer->top[k++] = (actscope_pair){whole(real(item, "i")), whole(real(item, "j")), real(item, "r")};
+  k = 0;
+  if (layer->top_features)
+    cJSON_ArrayForEach(item, features) layer->top_features[k++] =
+        (report_feature){whole(real(item, "feature")), (float)real(item, "mean_abs"), (float)real(item, "max_abs")};
+  layer->pairless_count = whole(real(pairless, "count"));
+  k = 0;
+  cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(pairless, "first"))
+    if (k < REPORT_PAIRLESS && cJSON_IsNumber(item)) layer->pairless[k++] = whole(item->valuedouble);
+  if (k < REPORT_PAIRLESS && k < layer->pairless_count) layer->pairless_count = k;
+  return 0;
+}
+
 static void clear_layer(report_layer *layer, char *place) {
   if (layer->name != place) free((char *)layer->name);
+  free(layer->top);
+  free(layer->top_features);
   free_texts(layer->warnings);
   free(place);
 }
@@ -162,12 +196,13 @@ static stream_result read_layer(const cJSON *line, report_layer *layer, char **p
   report->features = whole(real(line, "features"));
   report->seconds = real(line, "seconds");
   read_sections(line, report);
+  int listed = read_lists(cJSON_GetObjectItemCaseSensitive(line, "correlation"), layer);
   layer->warnings = texts(cJSON_GetObjectItemCaseSensitive(line, "warnings"), &warned);
   char *shared = strdup(name), *called = shared;
   if (layer->role == ACTSCOPE_ROLE_GRADIENT && asprintf(&called, "%s.gradient", name) < 0) called = NULL;
   layer->name = called;
   *place = shared;
-  if (layer->warnings && shared && called) return STREAM_MORE;
+  if (layer->warnings && shared && called && !listed) return STREAM_MORE;
   clear_layer(layer, shared);
   return STREAM_NO_MEMORY;
 }

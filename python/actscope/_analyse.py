@@ -15,6 +15,7 @@ from ._plan import Plan
 
 SCHEMA = "actscope-report/1"
 _MEMORY = ("held_peak_bytes", "resident_bytes", "resident_peak_bytes", "device_held_peak_bytes")
+_PAIRLESS = 8  # features without a pair that are named
 Path = Union[str, "os.PathLike[str]"]
 
 
@@ -86,9 +87,12 @@ def _lists(plan: Plan, layer: int, o: Any, top_features: Any, section: Dict[str,
         if o.pairs_above > 0:
             section["pairs_above"] = above
     if top_features:
-        found = [(-mean, -largest, f) for f, (mean, largest) in enumerate(zip(*plan.feature_correlations(layer))) if mean == mean]
+        every = list(enumerate(zip(*plan.feature_correlations(layer))))
+        found = [(-mean, -largest, f) for f, (mean, largest) in every if mean == mean]
+        pairless = [f for f, (mean, _) in every if mean != mean]
         section["top_features"] = [{"feature": f, "mean_abs": -mean, "max_abs": -largest}
                                    for mean, largest, f in heapq.nsmallest(top_features, found)]
+        section["pairless_features"] = {"count": len(pairless), "first": pairless[:_PAIRLESS]}
 
 
 def _paths(data: Any) -> Any:

@@ -8,7 +8,7 @@ from test_package import actscope
 from actscope import sinks
 
 
-def layers(count, statistics="all"):
+def layers(count, statistics="all", **options):
     """Reports of `count` layers, as a monitor's record has them: every fourth is the gradient of the one before."""
     random = np.random.default_rng(count)
     arrays = {}
@@ -16,7 +16,7 @@ def layers(count, statistics="all"):
         x = random.normal(size=(24, 16 + i % 5)) + random.normal(size=(24, 1)) * (0.2 + i % 3)
         x[:, : i % 4] = 0
         arrays[str(i)] = np.maximum(x, -0.5).astype(np.float32)
-    found = actscope.report(arrays, threads=1, statistics=statistics)["layers"]
+    found = actscope.report(arrays, threads=1, statistics=statistics, **options)["layers"]
     for i, layer in enumerate(found):
         del layer["source"], layer["role"]
         gradient = i % 4 == 3

@@ -447,9 +447,14 @@ class Numbers(Program):
             self.assertAlmostEqual(entry["mean_abs"], mean[at], 5)
             self.assertAlmostEqual(entry["max_abs"], largest[at], 5)
         self.assertEqual(len(self.layer("--top-features", 100, "x.npy")["correlation"]["top_features"]), 23)
-        self.assertNotIn("top_features", self.layer("x.npy")["correlation"])
+        self.assertEqual({"top_features", "pairless_features"} & set(self.layer("x.npy")["correlation"]), set())
         table = self.run_program("report", "--top-features", 1, "x.npy").stdout.decode()
         self.assertIn(f"({got[0]['feature'] // 6},{got[0]['feature'] % 6})", table)
+        self.assertIn("1 without a pair (constant or not finite): (0,5)\n", table)
+        x[7, 9], x[:, 12:] = np.inf, 2
+        self.save("y.npy", x)
+        pairless = self.layer("--top-features", 1, "y.npy")["correlation"]["pairless_features"]
+        self.assertEqual(pairless, {"count": 14, "first": [5, 9, 12, 13, 14, 15, 16, 17]})
         gram = self.layer("--top-features", 3, "--correlation", "gram", "x.npy")["correlation"]["top_features"]
         self.assertEqual(gram, [])
 

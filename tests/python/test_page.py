@@ -239,6 +239,76 @@ class Alike(Case):
         self.assertFalse(self.ask("!!document.getElementById('alike')"))
 
 
+# Of each layer, by its name: the rows of its lists as texts, and the sentences under them.
+LISTS = """(function(){ var found = {};
+  [].forEach.call(document.querySelectorAll('details[id^=layer-]'), function(d) {
+    found[d.querySelector('summary b').textContent] = [].map.call(d.querySelectorAll('.lists > div'), function(part) {
+      return [[].map.call(part.querySelectorAll('tbody tr'), function(r) { return [].map.call(r.cells, function(c) { return c.textContent }) }),
+              [].map.call(part.querySelectorAll('p'), function(p) { return p.textContent })] }) });
+  return found })()"""
+
+
+class Lists(Case):
+    """The pairs with the largest |r| and the features that are most correlated."""
+    ASKED = ("--top-pairs", "30", "--pairs-above", "0.2", "--top-features", "25")
+
+    def test_of_files(self):
+        random = np.random.default_rng(4)
+        mixed = np.float32(random.normal(size=(40, 3, 5, 2)) + random.normal(size=(40, 1, 1, 1)))
+        mixed[:, 1, 2:] = 0.25
+        data = os.path.join(self.folder.name, "lists.npz")
+        np.savez(data, mixed=mixed, dead=np.zeros((40, 6), np.float32))
+        html, text = (subprocess.run([ACTSCOPE, "report", "-q", *self.ASKED, "--format", form, data], check=True, capture_output=True).stdout
+                      for form in ("html", "json"))
+        self.look(self.keep("lists.html", html), "lists")
+        shown, wanted = self.ask(LISTS), json.loads(text)["layers"]
+        self.assertEqual(list(shown), ["mixed", "dead"])
+        (pairs, above), (features, without) = shown["mixed"]
+        place = lambda f: "({},{},{})".format(*np.unravel_index(f, (3, 5, 2)))
+        c = wanted[0]["correlation"]
+        self.assertEqual(pairs, [[f"{p['r']:.4f}", place(p["i"]), place(p["j"])] for p in c["top_pairs"][:20]])
+        self.assertEqual(above, ["and 10 more: see --format json.", f"{c['pairs_above']} pairs above 0.2."])
+        self.assertEqual(features, [[f"{f['mean_abs']:.3f}", f"{f['max_abs']:.3f}", place(f["feature"])] for f in c["top_features"][:20]])
+        self.assertEqual(without, ["and 4 more: see --format json.", "Features: 6 without a pair (constant or not finite): "
+                                   "(1,2,0), (1,2,1), (1,3,0), (1,3,1), (1,4,0), (1,4,1)"])
+        self.assertEqual(shown["dead"], [[[], ["No pairs above 0.2."]], [[], ["Features: 6 without a pair (constant or not finite): 0, 1, 2, 3, 4, 5"]]])
+        # Nothing where nothing was asked for.
+        self.browser.open(self.keep("none.html", subprocess.run([ACTSCOPE, "report", "-q", "--format", "html", data], check=True, capture_output=True).stdout))
+        self.assertEqual(self.ask(LISTS), {"mixed": [], "dead": []})
+
+    def test_of_a_run(self):
+        first = runs.layers(4, top_pairs=3, top_features=2)
+        stream = runs.write(os.path.join(self.folder.name, "lists.jsonl"), runs.records(first, 3))
+        path = actscope.html(stream, os.path.join(self.folder.name, "run.html"))
+        self.look(path, "run-lists")
+        shown = self.ask(LISTS)
+        for layer, (name, lists) in zip(first, shown.items()):
+            c = layer["correlation"]
+            self.assertEqual(name, layer["name"] + (".gradient" if layer["kind"] == "gradient" else ""))
+            self.assertEqual(lists[0][0], [[f"{p['r']:.4f}", str(p["i"]), str(p["j"])] for p in c["top_pairs"]])
+            self.assertEqual(lists[1][0], [[f"{f['mean_abs']:.3f}", f"{f['max_abs']:.3f}", str(f["feature"])] for f in c["top_features"]])
+            self.assertEqual(lists[1][1], ["Features: " + f"{c['pairless_features']['count']} without a pair (constant or not finite): "
+                                           + ", ".join(map(str, c["pairless_features"]["first"]))] if c["pairless_features"]["count"] else [])
+        self.assertEqual(len(shown), 4)
+
+    def test_numbers_that_were_not_asked_for(self):
+        """Have no line, and numbers with long names stay in their column."""
+        data = os.path.join(self.folder.name, "asked.npz")
+        np.savez(data, x=np.float32(np.random.default_rng(2).normal(size=(30, 8))))
+        for words, there in ((("--compat", "neuroexapt"), False), (("--signed", "--split-half", "--null", "shift"), True)):
+            self.browser.open(self.keep("asked.html", subprocess.run([ACTSCOPE, "report", "-q", "--format", "html", *words, data], check=True,
+                                                                     capture_output=True).stdout))
+            names = self.ask("[].map.call(document.querySelectorAll('.numbers dt'),function(t){return t.textContent})")
+            self.assertEqual(names.count("mean"), 1 + there)
+            for name in ("split half", "split half rms", "noise floor shift"):
+                self.assertEqual(name in names, there)
+            self.assertEqual("information flow bottlenecks" in names, not there)
+            for width in (1280, 420):
+                self.browser.size(width, 900)
+                self.assertEqual(self.ask("""[].filter.call(document.querySelectorAll('.numbers dd'),function(d){
+                  return d.getBoundingClientRect().right>d.closest('.numbers > div').getBoundingClientRect().right+1}).length"""), 0)
+
+
 class Run(Case):
     @classmethod
     def setUpClass(cls):

@@ -98,7 +98,10 @@ Test(report, lists) {
   document->options.pairs_above = 0.4;
   document->layers[0].top = pairs, document->layers[0].top_count = 2, document->layers[0].top_above = 7;
   document->layers[1].top = pairs;
-  document->layers[0].top_features = features, document->layers[0].top_feature_count = 1;
+  report_layer *listed = &document->layers[0];
+  listed->top_features = features, listed->top_feature_count = 1;
+  for (int k = 0; k < REPORT_PAIRLESS; k++) listed->pairless[k] = 100 + (uint64_t)k;
+  listed->pairless_count = 87;
   cJSON *root = render_json(document);
   const cJSON *section = at(layer_at(root, 0), "correlation"), *list = at(section, "top_pairs");
   cr_expect_eq(cJSON_GetArraySize(list), 2);
@@ -107,28 +110,43 @@ Test(report, lists) {
   cr_expect_float_eq(at(cJSON_GetArrayItem(list, 0), "r")->valuedouble, -0.99996, 1e-15);
   cr_expect_eq(at(section, "pairs_above")->valueint, 7);
   cr_expect_str_eq(keys(cJSON_GetArrayItem(at(section, "top_features"), 0)), "feature mean_abs max_abs");
+  cr_expect_eq(at(at(section, "pairless_features"), "count")->valueint, 87);
+  cr_expect_eq(cJSON_GetArraySize(at(at(section, "pairless_features"), "first")), REPORT_PAIRLESS);
   section = at(layer_at(root, 1), "correlation");
+  cr_expect_null(at(section, "pairless_features"));
   cr_expect_eq(cJSON_GetArraySize(at(section, "top_pairs")), 0);
   cr_expect_null(at(section, "top_features"));
   char *table = render(document, REPORT_TABLE, 0, 120), wanted[3][160];
   char a[REPORT_SHAPE], b[REPORT_SHAPE];
   const report_layer *first = &document->layers[0];
-  snprintf(wanted[0], sizeof wanted[0], "-1.0000  %s", report_feature_index(a, sizeof a, first, 0, 3));
-  snprintf(wanted[1], sizeof wanted[1], "0.250  1.000  %s\n", report_feature_index(b, sizeof b, first, 0, 8191));
+  snprintf(wanted[0], sizeof wanted[0], "-1.0000  %s", report_feature_index(a, sizeof a, first, 3));
+  snprintf(wanted[1], sizeof wanted[1], "0.250  1.000  %s\n", report_feature_index(b, sizeof b, first, 8191));
   cr_expect(strstr(table, wanted[0]), "%s in %s", wanted[0], table);
   cr_expect(strstr(table, wanted[1]), "%s in %s", wanted[1], table);
   cr_expect(strstr(table, "and 5 more above 0.4") && strstr(table, "no pair above 0.4"));
+  cr_expect(strstr(table, "87 without a pair (constant or not finite): (6,1,0), "), "%s", table);
+  listed->pairless_count = 3;
+  cr_expect(strstr(render(document, REPORT_TABLE, 0, 120), "3 without a pair (constant or not finite): (6,1,0), (6,1,1), (6,1,2)\n"));
+  listed->report.correlation.method = ACTSCOPE_CORRELATION_SAMPLED;
+  cr_expect(strstr(render(document, REPORT_TABLE, 0, 120), "3 without a pair: (6,1,0)"));
+  /* Of two files: the name of each stands above its part. */
+  document->layers[1].source = "other.npz";
+  table = render(document, REPORT_TABLE, 0, 120);
+  const char *part = strstr(table, "with the largest |r|");
+  const char *own = strstr(part, "activations.safetensors:\n"), *other = strstr(part, "other.npz:\n"), *none = strstr(part, "no pair above");
+  cr_expect(own && other && none && own < strstr(part, "-1.0000") && own < other && other < none, "%s", table);
 }
 
 Test(report, features_by_their_axes) {
   char text[REPORT_SHAPE];
-  report_layer layer = {.ndim = 4, .shape = {128, 512, 4, 4}};
-  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 0), "(0,0,0)");
-  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 17 * 16 + 2 * 4 + 3), "(17,2,3)");
-  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 8191), "(511,3,3)");
-  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 1, 17), "17");
+  report_layer layer = {.ndim = 4, .shape = {128, 512, 4, 4}, .report.features = 8192};
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0), "(0,0,0)");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 17 * 16 + 2 * 4 + 3), "(17,2,3)");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 8191), "(511,3,3)");
+  layer.report.features = 512; /* channels: the other axes are samples */
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 17), "17");
   layer.ndim = 2;
-  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 0, 500), "500");
+  cr_expect_str_eq(report_feature_index(text, sizeof text, &layer, 500), "500");
 }
 
 /* Scores of the network, in every format: a layer with its gradient, and one without. */
@@ -301,7 +319,12 @@ Test(report, compat_scores_appear_only_when_asked) {
   cr_expect_str_eq(keys(compat), "capacity entropy odd \"name\", <b>");
   cr_expect(cJSON_IsNull(at(compat, "capacity")));
   cr_expect_eq(at(compat, "entropy")->valuedouble, 1.1);
-  cr_expect_not_null(strstr(render(document, REPORT_TABLE, 0, 0), "neuroexapt"));
+  char *table = render(document, REPORT_TABLE, 0, 0);
+  cr_expect_not_null(strstr(table, "neuroexapt"));
+  /* A layer without any score, such as a gradient, has no row. */
+  for (int k = 0; k < COMPAT_MAX; k++) document->layers[2].compat.value[k] = NAN;
+  const char *rows = strstr(render(document, REPORT_TABLE, 0, 0), "neuroexapt");
+  cr_expect(strstr(strstr(table, "neuroexapt"), document->layers[2].name) && !strstr(strndup(rows, strcspn(rows, "W")), document->layers[2].name));
   document->compat = 0;
   cr_expect_null(at(layer_at(render_json(document), 1), "compat"));
   cr_expect_null(strstr(render(document, REPORT_CSV, 0, 0), "compat"));
@@ -433,7 +456,6 @@ static int simple_columns(const char *line, size_t length) {
 
 Test(report, table_fits_the_width) {
   report_document *documents[] = {sample_document(5), sample_document(100), sample_troubles()};
-  documents[2]->compat = 0; /* its columns are never left out */
   for (int k = 0; k < 3; k++) {
     for (int width = 40; width <= 240; width += k == 1 ? 25 : 7) {
       char *text = render(documents[k], REPORT_TABLE, 0, width);
@@ -460,6 +482,34 @@ Test(report, table_drops_the_least_important_columns) {
   cr_expect(strstr(text, " range") && strstr(text, " const.") && strstr(text, " floor"));
 }
 
+/* Each column that is shown is explained, and no other. */
+Test(report, legend_is_of_the_columns_shown) {
+  static const struct {
+    const char *head, *words;
+  } columns[] = {{" std", "std"}, {" zero", "zero: share"},    {" nan/inf", "nan/inf: elements"}, {" distinct", "distinct: "},
+                 {" redund.", "redund.: "},      {" dead", "dead: features"}, {" const.", "const.: "},           {" |r|", "|r|: mean"},
+                 {" r ", " r: mean with"},               {" floor", "floor: "},       {" shift", "shift: "},             {" adj.", "adj.: "},
+                 {" max", "max: "},              {" split", "split: "},       {" rank", "rank: "},               {" cosine", "cosine: "}};
+  report_document *document = sample_document(24);
+  for (int width = 60; width <= 260; width += 10)
+    for (int asked = 0; asked < 2; asked++) {
+      for (size_t i = 0; i < document->count; i++) {
+        actscope_correlation *c = &document->layers[i].report.correlation;
+        c->mean = asked ? 0.01 : NAN, c->split_half = asked ? 0.5 : NAN, c->noise_floor_shift = asked ? 0.07 : NAN;
+      }
+      char *text = render(document, REPORT_TABLE, 0, width), *head = strstr(text, "\nlayer "), *legend = head ? strstr(head, "\n\n") : NULL;
+      cr_assert(head && legend, "%s", text);
+      head[1 + strcspn(head + 1, "\n")] = 0;
+      char *end = strstr(legend + 2, "\n\n");
+      if (end) *end = 0;
+      for (char *c = legend + 2; *c; c++)
+        if (*c == '\n') *c = ' '; /* it is broken into lines */
+      for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
+        cr_expect_eq(strstr(head, columns[k].head) != NULL, strstr(legend, columns[k].words) != NULL, "width %d: %s in %s: %s", width,
+                     columns[k].head, head, legend);
+    }
+}
+
 /* All rows of the table end in the same column: numbers stand under each other whatever the names are made of. */
 Test(report, table_is_aligned) {
   report_document *document = sample_document(6);
@@ -478,7 +528,7 @@ Test(report, table_lets_no_control_character_through) {
   for (int colour = 0; colour < 2; colour++) {
     report_document *document = sample_troubles();
     document->device = "dev\033]0;title\007ice";
-    char *text = render(document, REPORT_TABLE, colour, 160);
+    char *text = render(document, REPORT_TABLE, colour, 240);
     int escapes = 0;
     for (const char *c = text; *c; c++) {
       if (*c == '\033') {
