@@ -94,6 +94,17 @@ static int reason_text(const report_document *d, const actscope_bottleneck *entr
   return 1;
 }
 
+/* "most alike A and B, CKA 0.98" of the step's own matrix; 0 when it has none. */
+static int alike_text(const stream_step *step, const report_document *d, char *text, size_t size) {
+  char names[2][256];
+  const report_layer *pair[2];
+  double cka;
+  if (!step->alike || !report_most_alike(d, pair, &cka)) return 0;
+  snprintf(text, size, "most alike %s and %s, CKA %.2f", clean(names[0], sizeof names[0], pair[0]->name),
+           clean(names[1], sizeof names[1], pair[1]->name), cka);
+  return 1;
+}
+
 /* ---- Lines ------------------------------------------------------------------------------------------------------- */
 
 /* One line, the answer first. 0, or an exit status. */
@@ -110,6 +121,7 @@ static int put_line(const stream_step *step) {
   printf("; %zu layer%s", step->count, step->count == 1 ? "" : "s");
   if (stream_document(step, &d)) return EXIT_MEMORY_CAP;
   if (d.count && reason_text(&d, &d.ranking[0], text, sizeof text)) printf("; most constrained %s", text);
+  if (alike_text(step, &d, text, sizeof text)) printf("; %s", text);
   stream_document_free(&d);
   for (size_t i = 0; i < step->warned; i++) printf("; warning: %s", clean(text, 512, step->warnings[i]));
   return putchar('\n') == EOF || fflush(stdout) ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
@@ -206,13 +218,15 @@ static int put_table(struct watch *w) {
     return EXIT_MEMORY_CAP;
   }
   put_head(w, out, step, width);
+  int alike = height > 16 && alike_text(step, &d, line, sizeof line);
+  if (alike) put_text(w, out, "", line, width);
   for (size_t i = 0; i < d.count && named < REASONS && height > 16; i++)
     if (d.ranking[i].reasons && reason_text(&d, &d.ranking[i], line, sizeof line)) {
       if (!named++) fputc('\n', out);
       put_text(w, out, "", line, width);
     }
   /* A line for the cursor, one for the table's head, one above it; what is written already. */
-  int taken = 2 + (step->warned > 0) + (named ? (int)named + 1 : 0) + 3;
+  int taken = 2 + (step->warned > 0) + alike + (named ? (int)named + 1 : 0) + 3;
   room = height > taken ? (size_t)(height - taken) : 0;
   int short_of_memory = put_rows(w, out, &d, width, room);
   stream_document_free(&d);

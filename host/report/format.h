@@ -53,6 +53,8 @@ char *report_clean(const char *text);
 
 /* 1 when the layer is one of the document's matrix of CKA: an activation with numbers. */
 int report_has_cka(const report_layer *layer);
+/* The two layers with the largest CKA, and it; 0 when no two can be compared. */
+int report_most_alike(const report_document *document, const report_layer *pair[2], double *cka);
 int report_has_numbers(const report_layer *layer);
 
 /* Whether the layers come from more than one file, so that names alone may not tell them apart. */

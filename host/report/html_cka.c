@@ -73,9 +73,11 @@ void report_html_cka(report_sink *sink, const report_document *document) {
              count, known, count * (count - 1) / 2);
     report_put(sink,
                "<section aria-labelledby=\"alike\">\n<h2 id=\"alike\">How alike the layers are</h2>\n<p class=\"soft\">CKA of the "
-               "samples' places in each layer with those in each other: 0 nothing in common, 1 the same up to rotation and scale; "
-               "another colour where it does not exist.</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Map of "
-               "CKA\">");
+               "samples' places in each layer with those in each other");
+    if (document->run) report_print(sink, " at step %lld", (long long)document->cka_step);
+    report_put(sink,
+               ": 0 nothing in common, 1 the same up to rotation and scale; another colour where it does not exist.</p>\n<div "
+               "class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Map of CKA\">");
     report_svg_heat(sink, &heat, "cka", "CKA between the layers", words);
     report_put(sink, "</div>\n");
     if (count <= NUMBERS_UP_TO) put_numbers(sink, &g, count);

@@ -33,6 +33,17 @@ int report_has_cka(const report_layer *layer) {
   return report_has_numbers(layer) && layer->role == ACTSCOPE_ROLE_ACTIVATION;
 }
 
+int report_most_alike(const report_document *document, const report_layer *pair[2], double *cka) {
+  *cka = -INFINITY;
+  for (size_t i = 0; document->cka && i < document->count; i++)
+    for (size_t j = i + 1; j < document->count && report_has_cka(&document->layers[i]); j++) {
+      double value = document->cka[i * document->count + j];
+      if (report_has_cka(&document->layers[j]) && value > *cka) /* not for NaN */
+        *cka = value, pair[0] = &document->layers[i], pair[1] = &document->layers[j];
+    }
+  return isfinite(*cka);
+}
+
 int report_has_score(const report_document *document, const actscope_bottleneck *entry) {
   return entry->layer < document->count && isfinite(entry->score) &&
          report_has_numbers(&document->layers[entry->layer]);

@@ -65,6 +65,7 @@ typedef struct report_document {
   actscope_layer_report *reports;  /* of the layers, as the scores index them; NULL without scores */
   size_t scored;
   const double *cka;       /* actscope_plan_cka() of the layers, count x count; NULL: not asked for */
+  int64_t cka_step;        /* where there is a run: the step that it is of */
   int compat;              /* layers carry compat scores */
   const struct report_run *run; /* the steps of a monitor, the last of which this is; NULL: none. For the page alone */
 } report_document;

@@ -14,6 +14,7 @@
 
 struct stream {
   stream_step made, last; /* under way, and whole */
+  stream_cka cka;         /* the newest; count is 0 before the first */
   size_t room, last_room; /* entries of layers and places of each */
   int begun, have;        /* made holds layers; last is there */
 };
@@ -207,6 +208,58 @@ static stream_result read_layer(const cJSON *line, report_layer *layer, char **p
   return STREAM_NO_MEMORY;
 }
 
+/* ---- CKA --------------------------------------------------------------------------------------------------------- */
+
+static void clear_cka(stream_cka *cka) {
+  free_texts(cka->names);
+  free(cka->matrix);
+  *cka = (stream_cka){0};
+}
+
+/* Takes the place of *cka where a step's line has a matrix, a square of as many rows as names. Whether it has, or -1 without
+ * memory. */
+static int read_cka(const cJSON *line, int64_t step, stream_cka *cka) {
+  const cJSON *object = cJSON_GetObjectItemCaseSensitive(line, "cka"), *row, *item;
+  const cJSON *names = cJSON_GetObjectItemCaseSensitive(object, "layers");
+  const cJSON *rows = cJSON_GetObjectItemCaseSensitive(object, "matrix");
+  stream_cka made = {.step = step};
+  const size_t n = cJSON_IsArray(names) && cJSON_IsArray(rows) ? (size_t)cJSON_GetArraySize(names) : 0;
+  if (!n || (size_t)cJSON_GetArraySize(rows) != n) return 0;
+  cJSON_ArrayForEach(row, rows) if ((size_t)cJSON_GetArraySize(row) != n) return 0;
+  made.names = texts(names, &made.count);
+  made.matrix = malloc(n * n * sizeof *made.matrix);
+  if (!made.names || !made.matrix) {
+    clear_cka(&made);
+    return -1;
+  }
+  if (made.count != n) { /* a name that is no text */
+    clear_cka(&made);
+    return 0;
+  }
+  double *to = made.matrix;
+  cJSON_ArrayForEach(row, rows) cJSON_ArrayForEach(item, row) *to++ = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+  clear_cka(cka);
+  *cka = made;
+  return 1;
+}
+
+/* The matrix in the order of a document's layers: NaN where one of two is not among its names. NULL without memory. */
+static double *spread_cka(const stream_step *step) {
+  const stream_cka *cka = step->cka;
+  const size_t n = step->count;
+  double *matrix = calloc(n ? n : 1, (n ? n : 1) * sizeof *matrix);
+  size_t *at = calloc(n ? n : 1, sizeof *at); /* in the matrix, from 1 on; 0: it is not there */
+  for (size_t i = 0; matrix && at && i < n; i++)
+    for (size_t k = 0; step->layers[i].role == ACTSCOPE_ROLE_ACTIVATION && k < cka->count && !at[i]; k++)
+      if (strcmp(cka->names[k], step->places[i]) == 0) at[i] = k + 1;
+  for (size_t i = 0; matrix && at && i < n; i++)
+    for (size_t j = 0; j < n; j++)
+      matrix[i * n + j] = at[i] && at[j] ? cka->matrix[(at[i] - 1) * cka->count + at[j] - 1] : NAN;
+  if (!at) free(matrix), matrix = NULL;
+  free(at);
+  return matrix;
+}
+
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
 static void clear_step(stream_step *step) {
@@ -217,6 +270,8 @@ static void clear_step(stream_step *step) {
   step->warnings = NULL;
   step->alarm_place = NULL;
   step->alarmed = 0;
+  step->cka = NULL;
+  step->alike = 0;
 }
 
 stream *stream_new(void) { return calloc(1, sizeof(stream)); }
@@ -234,6 +289,7 @@ void stream_free(stream *s) {
     free(both[i]->layers);
     free(both[i]->places);
   }
+  clear_cka(&s->cka);
   free(s);
 }
 
@@ -288,11 +344,13 @@ static stream_result end_step(stream *s, const cJSON *line, char *error) {
     made->alarm_nan = real(alarm, "nan");
     made->alarm_inf = real(alarm, "inf");
   }
-  if (!made->warnings || (made->alarmed && !made->alarm_place)) return STREAM_NO_MEMORY;
+  made->alike = read_cka(line, step, &s->cka);
+  if (!made->warnings || (made->alarmed && !made->alarm_place) || made->alike < 0) return STREAM_NO_MEMORY;
   /* What held the last step holds the next one. */
   clear_step(&s->last);
   stream_step spare = s->last;
   s->last = s->made;
+  s->last.cka = s->cka.count ? &s->cka : NULL;
   s->made = (stream_step){.layers = spare.layers, .places = spare.places};
   size_t room = s->room;
   s->room = s->last_room;
@@ -342,6 +400,11 @@ int stream_document(const stream_step *step, report_document *document) {
   made = made && !actscope_rank_bottlenecks(document->reports, n, document->ranking) &&
          !actscope_network_analyze(document->reports, roles, (const char *const *)step->places, n, document->scores,
                                    &document->scored);
+  if (made && step->cka) {
+    document->cka = spread_cka(step);
+    document->cka_step = step->cka->step;
+    made = document->cka != NULL;
+  }
   free(roles);
   if (!made) stream_document_free(document);
   return made ? 0 : -1;
@@ -351,6 +414,8 @@ void stream_document_free(report_document *document) {
   free(document->ranking);
   free(document->reports);
   free(document->scores);
+  free((double *)document->cka);
+  document->cka = NULL;
   document->ranking = NULL;
   document->reports = NULL;
   document->scores = NULL;

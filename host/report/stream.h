@@ -7,6 +7,14 @@
 
 #include "report/report.h"
 
+/* CKA of the layers of one step, each with each. */
+typedef struct stream_cka {
+  int64_t step;
+  size_t count;
+  char **names;   /* activations, up to a NULL */
+  double *matrix; /* count x count; NaN where it does not exist */
+} stream_cka;
+
 typedef struct stream_step {
   int64_t step, rank;
   double time;    /* seconds since 1970 */
@@ -20,6 +28,8 @@ typedef struct stream_step {
   double alarm_nan, alarm_inf; /* how many */
   size_t warned;
   char **warnings; /* sentences */
+  const stream_cka *cka; /* of this step or, where it has none, of the last one that had; NULL: none had */
+  int alike;             /* it is this step's */
 } stream_step;
 
 typedef struct stream stream;

@@ -172,17 +172,11 @@ static void put_ranking(const page *p) {
 /* The two layers that are most alike. */
 static void put_cka(const page *p) {
   const report_document *document = p->document;
-  const report_layer *best[2] = {NULL, NULL};
-  double most = -INFINITY;
+  const report_layer *best[2];
+  double most;
   char labels[2][256], line[640], value[REPORT_TEXT];
-  for (size_t i = 0; i < document->count; i++)
-    for (size_t j = i + 1; j < document->count && report_has_cka(&document->layers[i]); j++) {
-      double cka = document->cka[i * document->count + j];
-      if (report_has_cka(&document->layers[j]) && cka > most) /* not for NaN */
-        most = cka, best[0] = &document->layers[i], best[1] = &document->layers[j];
-    }
   report_put(p->sink, "\n");
-  if (!best[0]) {
+  if (!report_most_alike(document, best, &most)) {
     table_put_wrapped(p, "CKA: no two layers can be compared.", 0);
     return;
   }

@@ -51,6 +51,17 @@ def records(first, steps, every=10, bad=()):
                "alarm": alarm, "warnings": ["fc9 (activation): 64 KiB is too small"] if k == 1 else []}
 
 
+def with_cka(record, seed=0):
+    """The record with a matrix between its activations, in another order than its layers; the second cannot be compared."""
+    names = [layer["name"] for layer in record["layers"] if layer["kind"] == "activation"][::-1]
+    random = np.random.default_rng(seed)
+    matrix = np.round(random.uniform(-0.05, 0.9, (len(names),) * 2), 6)
+    matrix = [[1.0 if i == j else float(matrix[min(i, j), max(i, j)]) for j in range(len(names))] for i in range(len(names))]
+    for i in range(len(names)):
+        matrix[i][-2] = matrix[-2][i] = None
+    return {**record, "cka": {"layers": names, "matrix": matrix}}
+
+
 def write(path, all_records):
     """Through the sink itself."""
     sink = sinks.JSONL(path)

@@ -204,7 +204,7 @@ class Alike(Case):
 
     def drawn(self, count):
         """The level of each cell as the map has it; None where there is none."""
-        paths = self.ask("[].map.call(document.querySelectorAll('.heat path'),function(p){return [p.getAttribute('class'),p.getAttribute('d')]})")
+        paths = self.ask("[].map.call(document.getElementById('alike').parentNode.querySelectorAll('.heat path'),function(p){return [p.getAttribute('class'),p.getAttribute('d')]})")
         cells = [[None] * count for _ in range(count)]
         for kind, path in paths:
             for x, y, n in re.findall(r"M(\d+) (\d+)h(\d+)", path):
@@ -233,6 +233,16 @@ class Alike(Case):
                 self.assertGreater(box[0] / count, 1.5, "pixels of a layer")
                 numbers = self.ask("document.querySelectorAll('#alike ~ details tbody td').length")
                 self.assertEqual(numbers, count * count if count == 24 else 0)
+
+    def test_of_a_run(self):
+        record, later = runs.records(runs.layers(24), 2)
+        record = runs.with_cka(record)
+        stream = runs.write(os.path.join(self.folder.name, "alike.jsonl"), [record, later])
+        page = os.path.join(self.folder.name, "alike-run.html")
+        subprocess.run([ACTSCOPE, "page", "-o", page, stream], check=True)
+        self.look(page, "alike-run")
+        matrix = [row[::-1] for row in record["cka"]["matrix"][::-1]]
+        self.assertEqual(self.drawn(18), [[None if v is None else min(8, max(0, math.floor(v * 9))) for v in row] for row in matrix])
 
     def test_without(self):
         self.browser.open(self.keep("none.html", subprocess.run([SAMPLE, "24", "html"], check=True, capture_output=True).stdout))
@@ -389,6 +399,45 @@ class Written(unittest.TestCase):
         y = lambda v: round(200 - 4 - v / 0.5 * 192)
         self.assertEqual(lines[2], ("l-adjusted", f"M4 {y(0.1)}l248 {y(0.2) - y(0.1)}M748 {y(0.4)}l248 {y(0) - y(0.4)}"))
         self.assertEqual(lines[1], ("l-mean", f"M4 {y(0.3)}l248 0 248 0 248 0 248 0"))
+
+    def alike(self, text):
+        """What the page says of CKA: of which step, and its numbers by two names."""
+        if 'id="alike"' not in text:
+            return None
+        section = text[text.index('id="alike"'):]
+        section = section[:section.index("</section>")]
+        head, body = section[section.index("<table"):].split("</thead>")
+        names = re.findall(r'<th scope="col">([^<]*)</th>', head)
+        rows = re.findall(r'<th scope="row"><a[^>]*>([^<]*)</a></th>(.*?)</tr>', body)
+        return int(re.search(r"at step (-?\d+):", section).group(1)), {(row, name): value for row, cells in rows for name, value in
+                                                                       zip(names, re.findall("<td>([^<]*)</td>", cells))}
+
+    def test_how_alike_the_layers_are(self):
+        first, second, third = runs.records(runs.layers(9), 3)
+        with_two = [runs.with_cka(first, 1), runs.with_cka(second, 2)]
+        short = lambda name: name[len("encoder.layers."):]
+        for records, of in ((with_two, with_two[1]), ([*with_two, third], with_two[1]), ([with_two[0], {**third, "cka": None}], with_two[0])):
+            text, status, complaint = self.page(*records, name=f"{len(records)}{of['step']}.jsonl")
+            self.assertEqual((status, complaint, Page(text).problems), (0, "", []))
+            step, found = self.alike(text)
+            names, matrix = of["cka"]["layers"], of["cka"]["matrix"]
+            self.assertEqual(step, of["step"])
+            self.assertEqual(found, {(short(a), short(b)): "-" if matrix[i][j] is None else f"{matrix[i][j]:.3f}"
+                                     for i, a in enumerate(names) for j, b in enumerate(names)})
+        self.assertIsNone(self.alike(self.page(first, second, name="none.jsonl")[0]))
+
+    def test_cka_of_layers_that_went_and_matrices_that_are_none(self):
+        record = runs.with_cka(next(runs.records(runs.layers(9), 1)))
+        names, matrix = record["cka"]["layers"], record["cka"]["matrix"]
+        fewer = {"layers": names[:3] + ["gone"], "matrix": [row[:4] for row in matrix[:4]]}
+        _, found = self.alike(self.page({**record, "cka": fewer}, name="fewer.jsonl")[0])
+        self.assertEqual(len(found), len(names) ** 2)
+        self.assertEqual(sum(value != "-" for value in found.values()), 9)
+        for i, wrong in enumerate(({}, [], 3, "x", {"layers": names}, {"layers": names, "matrix": matrix[1:]}, {"layers": [], "matrix": []},
+                                   {"layers": names, "matrix": [row[1:] for row in matrix]}, {"layers": [1, *names[1:]], "matrix": matrix},
+                                   {"layers": names, "matrix": [None] * len(names)}, {"layers": "x", "matrix": matrix})):
+            text, status, complaint = self.page({**record, "cka": wrong}, name=f"wrong{i}.jsonl")
+            self.assertEqual((status, complaint, self.alike(text)), (0, "", None), wrong)
 
     def test_no_peak_is_lost_among_many_steps(self):
         records = list(runs.records(runs.layers(1, "distinct"), 3000))

@@ -83,6 +83,16 @@ class Lines(Case):
         self.assertTrue(lines[1].endswith("; warning: fc9 (activation): 64 KiB is too small"), lines[1])
         self.assertNotIn("\x1b", "".join(lines))
 
+    def test_the_pair_that_is_most_alike(self):
+        one, other = runs.with_cka(STEPS[0], 4), {**STEPS[1], "cka": None}
+        names, matrix = one["cka"]["layers"], one["cka"]["matrix"]
+        most, a, b = max((v, i, j) for i, row in enumerate(matrix) for j, v in enumerate(row) if i > j and v is not None)
+        self.put(self.data(one, other))
+        lines, status, complaint = self.once()
+        self.assertEqual((status, complaint), (0, ""))
+        self.assertTrue(lines[0].endswith(f"; most alike {names[a]} and {names[b]}, CKA {most:.2f}"), lines[0])
+        self.assertNotIn("alike", lines[1])
+
     def test_names_cannot_draw(self):
         record = STEPS[0]
         layer = dict(record["layers"][0], name="a\x1b[31m\nb")
@@ -231,6 +241,18 @@ class Terminal(Case):
         self.assertEqual(watched.wait(LIMIT_S), 0)
         self.assertLessEqual(len(self.screen.lines), 24)
         self.assertLessEqual(max(map(len, self.screen.lines)), 80)
+
+    def test_the_pair_that_is_most_alike(self):
+        self.put(self.data(runs.with_cka(STEPS[0])))
+        watched = self.terminal(24, 100)
+        self.wait("\nmost alike encoder.+ and encoder.+, CKA 0\\.\\d\\d\n")
+        self.put(self.data(STEPS[2]))
+        self.wait("step 20, ")
+        self.assertNotIn("alike", self.screen.text())
+        self.size(12, 100)
+        self.put(self.data(runs.with_cka({**STEPS[3], "alarm": None})))
+        self.wait("step 30, ")
+        self.assertLessEqual(len(self.screen.lines), 12)
 
     def test_no_color(self):
         self.put(self.data(STEPS[3]))
