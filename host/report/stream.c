@@ -344,6 +344,7 @@ static stream_result end_step(stream *s, const cJSON *line, char *error) {
     made->alarm_nan = real(alarm, "nan");
     made->alarm_inf = real(alarm, "inf");
   }
+  if (s->cka.step >= step) clear_cka(&s->cka); /* the run went back to a checkpoint: that step is none any more */
   made->alike = read_cka(line, step, &s->cka);
   if (!made->warnings || (made->alarmed && !made->alarm_place) || made->alike < 0) return STREAM_NO_MEMORY;
   /* What held the last step holds the next one. */

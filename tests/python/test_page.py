@@ -425,6 +425,8 @@ class Written(unittest.TestCase):
             self.assertEqual(found, {(short(a), short(b)): "-" if matrix[i][j] is None else f"{matrix[i][j]:.3f}"
                                      for i, a in enumerate(names) for j, b in enumerate(names)})
         self.assertIsNone(self.alike(self.page(first, second, name="none.jsonl")[0]))
+        # A step that a checkpoint took back has no matrix either.
+        self.assertIsNone(self.alike(self.page(first, with_two[1], second, name="back.jsonl")[0]))
 
     def test_cka_of_layers_that_went_and_matrices_that_are_none(self):
         record = runs.with_cka(next(runs.records(runs.layers(9), 1)))
