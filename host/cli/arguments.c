@@ -1,22 +1,11 @@
 /* arguments.c - options and their values, with messages that name the option. */
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "report/fields.h"
-
-void complain(const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  fputs("actscope: ", stderr);
-  vfprintf(stderr, format, args);
-  fputc('\n', stderr);
-  va_end(args);
-}
 
 int arguments_take(struct arguments *a, const char *long_name, const char *short_name) {
   const char *word = a->argv[a->next];
@@ -167,19 +156,5 @@ int exit_status_of(actscope_status status) {
     case ACTSCOPE_BUDGET_TOO_SMALL:
     case ACTSCOPE_WORKSPACE_TOO_SMALL: return EXIT_MEMORY_CAP;
     default: return EXIT_DEVICE;
-  }
-}
-
-void describe_device(actscope_device device, int index, int threads, char *text, size_t size) {
-  actscope_device_info list[16];
-  size_t count = 0;
-  actscope_devices(list, 16, &count);
-  snprintf(text, size, "unknown");
-  for (size_t i = 0; i < count && i < 16; ++i) {
-    if (list[i].device != device || (device == ACTSCOPE_DEVICE_CUDA && list[i].index != index)) continue;
-    int units = threads > 0 && device == ACTSCOPE_DEVICE_CPU ? threads : list[i].units;
-    snprintf(text, size, "%s, %d %s%s, %s", list[i].name, units,
-             device == ACTSCOPE_DEVICE_CPU ? "thread" : "multiprocessor", units == 1 ? "" : "s", list[i].backend);
-    return;
   }
 }

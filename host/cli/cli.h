@@ -49,11 +49,22 @@ int parse_statistics(const char *option, const char *text, uint32_t *mask);
 /* One of the names, comma-free; *out is its index. */
 int parse_choice(const char *option, const char *text, const char *const *names, int count, int *out);
 
+/* The exit status that goes with a library error. */
+int exit_status_of(actscope_status status);
+
+/* ---- output.c -------------------------------------------------------------------------------------------------------- */
+
 /* One line on standard error: "actscope: " and the text. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The exit status that goes with a library error. */
-int exit_status_of(actscope_status status);
+/* Writes to standard output and frees. Returns an exit status. */
+struct cJSON;
+int put_json(struct cJSON *top);
+
+/* Columns of the terminal that standard output is, and in *height (NULL: not wanted) its rows; 0 where it is none or does not
+ * tell. */
+int terminal_size(int *height);
+int terminal_colour(void); /* may standard output have colours? */
 
 /* "AMD EPYC 9124, 2 threads, avx512" for the device a plan runs on. */
 void describe_device(actscope_device device, int index, int threads, char *text, size_t size);

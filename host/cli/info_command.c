@@ -26,11 +26,20 @@ static int as_json(const actscope_device_info *list, size_t count) {
     cJSON_AddNumberToObject(d, "memory_bytes", (double)list[i].memory_bytes);
     cJSON_AddItemToArray(devices, d);
   }
-  char *text = top ? cJSON_Print(top) : NULL;
-  int failed = !text || puts(text) < 0 || fflush(stdout);
-  free(text);
-  cJSON_Delete(top);
-  return failed ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
+  return put_json(top);
+}
+
+static void help(void) {
+  fputs(
+      "usage: actscope info [options]\n"
+      "\n"
+      "Says which version this is, on which devices it can measure here with which\n"
+      "code, and where there is no GPU, why.\n"
+      "\n"
+      "  --format FORMAT       table or json (table)\n"
+      "\n"
+      "Exit status: 0 written; 1 wrong usage; 5 output not written.\n",
+      stdout);
 }
 
 int command_info(int argc, char **argv) {
@@ -39,7 +48,7 @@ int command_info(int argc, char **argv) {
   int format = 0;
   while (a.next < argc) {
     if (arguments_take(&a, "--help", "-h")) {
-      puts("usage: actscope info [--format table|json]");
+      help();
       return EXIT_ALL_ANALYSED;
     }
     if (!arguments_take(&a, "--format", NULL)) {

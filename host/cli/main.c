@@ -5,15 +5,18 @@
 #include "cli/cli.h"
 
 static void usage(FILE *to) {
-  fputs("usage: actscope report [options] FILE...   what flows through each layer in .npy, .npz, .safetensors files\n"
-        "       actscope plan [options] FILE...     how each layer would be measured, in how much memory, and why\n"
-        "       actscope page [-o FILE] FILE.jsonl  a page of what a monitor wrote over the steps of a training\n"
-        "       actscope watch [options] FILE.jsonl the same in the terminal, while it is written\n"
-        "       actscope stress [options]           the 24-layer workload, round after round, under a memory cap\n"
-        "       actscope info [--format json]       devices, backends, versions\n"
-        "       actscope COMMAND --help             a command's options\n"
-        "       actscope --version\n",
-        to);
+  fputs(
+      "usage: actscope COMMAND [options] [FILE...]\n"
+      "\n"
+      "  report   what flows through each layer in .npy, .npz and .safetensors files\n"
+      "  plan     how each layer would be measured, in how much memory, and why\n"
+      "  page     a page of what a monitor wrote over the steps of a training\n"
+      "  watch    the same in the terminal, while it is written\n"
+      "  stress   made-up layers, round after round, under a memory cap\n"
+      "  info     devices, backends, versions\n"
+      "\n"
+      "actscope COMMAND --help has a command's options; actscope --version.\n",
+      to);
 }
 
 int main(int argc, char **argv) {

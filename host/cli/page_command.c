@@ -12,14 +12,16 @@ static void help(void) {
   fputs(
       "usage: actscope page [-o FILE] FILE.jsonl\n"
       "\n"
-      "Makes one page of what a monitor wrote with its JSONL sink (docs/pytorch.md): each layer's numbers over the steps,\n"
-      "the steps with a NaN or an infinity, and the last step as `actscope report --format html` has it. The page needs\n"
-      "nothing else: no network, no other file. '-' reads standard input.\n"
+      "Makes one page of what a monitor wrote with its JSONL sink (docs/pytorch.md):\n"
+      "each layer's numbers over the steps, the steps with a NaN or an infinity, and\n"
+      "the last step as `actscope report --format html` has it. The page needs nothing\n"
+      "else: no network, no other file. '-' reads standard input.\n"
       "\n"
-      "  -o, --output FILE     replaced atomically (standard output)\n"
+      "  -o, --output FILE     where to, replaced atomically (standard output)\n"
       "\n"
-      "Exit status: 0 the page is written; 1 wrong usage; 2 the file is unreadable, has no whole step, or has lines that are\n"
-      "none of a monitor (a page of the others is still written); 5 output not written.\n",
+      "Exit status: 0 the page is written; 1 wrong usage; 2 the file is unreadable, has\n"
+      "no whole step, or has lines that are none of a monitor (a page of the others is\n"
+      "still written); 3 out of memory; 5 output not written.\n",
       stdout);
 }
 

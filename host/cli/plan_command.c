@@ -13,14 +13,20 @@ static void help(void) {
   fputs(
       "usage: actscope plan [options] FILE...\n"
       "\n"
-      "Says for each layer which methods `actscope report` would use with the same options, the memory each has and\n"
-      "would like to have, the time a model expects, and why. Reads the headers of the files alone.\n"
+      "Says for each layer which methods `actscope report` would use with the same\n"
+      "options: for correlations and distinct values, how many pairs would be looked\n"
+      "at, the memory it has and would have at best, the time that a model expects, and\n"
+      "why. Reads the headers of the files alone.\n"
       "\n",
       stdout);
   fputs(settings_help, stdout);
   fputs(
       "Output\n"
-      "  --format FORMAT       table or json (table)\n",
+      "  --format FORMAT       table or json (table)\n"
+      "\n"
+      "Exit status: 0 written; 1 wrong usage; 2 an input is malformed (the good ones\n"
+      "are still planned); 3 the memory cap holds no method (says which would); 4\n"
+      "device failure; 5 output not written.\n",
       stdout);
 }
 
@@ -28,16 +34,6 @@ struct row {
   actscope_choice choice;
   const report_layer *layer;
 };
-
-static void name_of(const struct inputs *in, const report_layer *l, char *text, size_t size) {
-  for (size_t i = 1; i < in->count; ++i)
-    if (strcmp(in->layers[i].source, in->layers[0].source)) {
-      const char *slash = strrchr(l->source, '/');
-      snprintf(text, size, "%s: %s", slash ? slash + 1 : l->source, l->name);
-      return;
-    }
-  snprintf(text, size, "%s", l->name);
-}
 
 static const char *correlation_of(const actscope_choice *c) {
   return c->statistics & ACTSCOPE_CORRELATION ? report_correlation_method(c->correlation) : "-";
@@ -76,11 +72,7 @@ static int as_json(const struct settings *s, const struct row *rows, size_t coun
     cJSON_AddStringToObject(l, "reason", c->reason);
     cJSON_AddItemToArray(layers, l);
   }
-  char *text = top ? cJSON_Print(top) : NULL;
-  int failed = !text || puts(text) < 0 || fflush(stdout);
-  free(text);
-  cJSON_Delete(top);
-  return failed ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
+  return put_json(top);
 }
 
 /* A number's text, flush right; what it takes on a screen, not in bytes, counts. */
@@ -88,36 +80,58 @@ static void right(const char *text, int columns) {
   printf(" %*s%s", columns - report_columns(text) > 0 ? columns - report_columns(text) : 0, "", text);
 }
 
+/* Why, on lines of its own below the row. */
+static void put_reason(const char *reason) {
+  for (size_t length; *reason; reason += length + (reason[length] ? 1 : 0)) {
+    while (*reason == ' ') reason++;
+    length = strcspn(reason, ";");
+    printf("    %.*s\n", (int)length, reason);
+  }
+}
+
+#define NAME 28     /* columns of a layer's name at the most .. */
+#define LEAST 12    /* .. and where the terminal is narrow */
+#define NUMBERS 62  /* columns of a row behind the shape, without why */
+
+/* Rows as wide as they are where standard output is no terminal: one a layer. */
 static int as_table(const struct settings *s, const struct inputs *in, const struct row *rows, const char *device,
                     uint64_t least, uint64_t workspace, double seconds) {
-  char a[REPORT_TEXT], b[REPORT_TEXT], c[REPORT_TEXT], d[REPORT_TEXT];
-  int wide = 5, shapes = 5;
+  char a[REPORT_TEXT], b[REPORT_TEXT], c[REPORT_TEXT], d[REPORT_TEXT], fitted[1024], shape[REPORT_SHAPE];
+  int wide = 5, shapes = 5, reasons = 0, several = 0, width = terminal_size(NULL);
   for (size_t i = 0; i < in->count; ++i) {
-    char name[512], shape[REPORT_SHAPE];
-    name_of(in, rows[i].layer, name, sizeof name);
-    int columns = report_columns(name);
-    if (columns > wide) wide = columns > 28 ? 28 : columns;
+    int columns = report_columns(rows[i].layer->name);
+    if (columns > wide) wide = columns > NAME ? NAME : columns;
     columns = report_columns(report_shape(shape, sizeof shape, rows[i].layer, "×"));
     if (columns > shapes) shapes = columns;
+    columns = report_columns(rows[i].choice.reason);
+    if (columns > reasons) reasons = columns;
+    several |= strcmp(rows[i].layer->source, rows[0].layer->source) != 0;
   }
-  printf("%zu layers on %s; about %s by the model\n%s of working memory under a cap of %s; the smallest cap that does: %s\n\n",
-         in->count, device, report_seconds(a, seconds), report_bytes(b, workspace), report_bytes(c, s->options.memory_budget),
-         report_bytes(d, least));
-  printf("%-*s  %-*s  %-8s %-8s %9s %10s %10s %8s  why\n", wide, "layer", shapes, "shape", "pairs", "distinct", "looked at",
-         "memory", "at best", "time");
+  int below = width && wide + 2 + shapes + NUMBERS + 2 + reasons > width;
+  if (below && wide + 2 + shapes + NUMBERS > width) wide = width - 2 - shapes - NUMBERS > LEAST ? width - 2 - shapes - NUMBERS : wide < LEAST ? wide : LEAST;
+  printf("%zu layer%s on %s; about %s by the model\n", in->count, in->count == 1 ? "" : "s", device, report_seconds(a, seconds));
+  printf("%s of working memory (cap %s); the smallest cap that does: %s\n\n", report_bytes(b, workspace),
+         report_bytes(c, s->options.memory_budget), report_bytes(d, least));
+  printf("%-*s  %-*s  %-7s  %-8s %8s %9s %9s %8s%s\n", wide, "layer", shapes, "shape", "method", "distinct", "pairs", "memory", "at best",
+         "time", below ? "" : "  why");
+  const char *source = "";
   for (size_t i = 0; i < in->count; ++i) {
     const actscope_choice *q = &rows[i].choice;
-    char name[512], fitted[512], shape[REPORT_SHAPE], pairs[REPORT_TEXT];
-    name_of(in, rows[i].layer, name, sizeof name);
-    report_fit(fitted, sizeof fitted, name, wide);
+    if (several && strcmp(source, rows[i].layer->source) != 0) {
+      report_fit(fitted, sizeof fitted, source = rows[i].layer->source, width ? width - 1 : 200);
+      printf("%s:\n", fitted);
+    }
+    report_fit(fitted, sizeof fitted, rows[i].layer->name, wide);
     report_shape(shape, sizeof shape, rows[i].layer, "×");
-    printf("%s%*s  %s%*s  %-8s %-8s", fitted, wide - report_columns(fitted), "", shape, shapes - report_columns(shape), "",
+    printf("%s%*s  %s%*s  %-7s  %-8s", fitted, wide - report_columns(fitted), "", shape, shapes - report_columns(shape), "",
            correlation_of(q), distinct_of(q));
-    right(q->pairs ? report_count(pairs, q->pairs) : "-", 9);
-    right(report_bytes(a, q->workspace_bytes), 10);
-    right(report_bytes(b, q->best_bytes), 10);
-    right(report_seconds(c, q->seconds), 8);
-    printf("  %s\n", q->reason);
+    right(q->pairs ? report_count(a, q->pairs) : "-", 8);
+    right(report_bytes(b, q->workspace_bytes), 9);
+    right(report_bytes(c, q->best_bytes), 9);
+    right(report_seconds(d, q->seconds), 8);
+    if (!below) printf("  %s", q->reason);
+    putchar('\n');
+    if (below) put_reason(q->reason);
   }
   return fflush(stdout) ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
 }
@@ -159,7 +173,11 @@ int command_plan(int argc, char **argv) {
   struct inputs in = {0};
   int result = settings_parse("plan", argc, argv, help, &s);
   if (result < 0 && s.format != REPORT_TABLE && s.format != REPORT_JSON) {
-    complain("plan: --format wants table or json");
+    complain("--format wants table or json, not '%s'", report_format_name(s.format));
+    result = EXIT_USAGE;
+  }
+  if (result < 0 && s.output) {
+    complain("actscope plan writes to standard output: it takes no --output");
     result = EXIT_USAGE;
   }
   if (result < 0) {

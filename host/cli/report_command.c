@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,21 +16,23 @@ static void help(void) {
   fputs(
       "usage: actscope report [options] FILE...\n"
       "\n"
-      "Reads .npy, .npz and .safetensors (every tensor is one layer; '-' is one .npy on standard input) and reports\n"
-      "what flows through each layer. Axis 0 is the samples; the other axes are the features.\n"
+      "Reads .npy, .npz and .safetensors (every tensor is one layer; '-' is one .npy on\n"
+      "standard input) and reports what flows through each layer. Axis 0 is the\n"
+      "samples; the other axes are the features.\n"
       "\n",
       stdout);
   fputs(settings_help, stdout);
   fputs(
       "Output\n"
       "  --format FORMAT       table, json, jsonl, csv or html (table)\n"
-      "  -o, --output FILE     replaced atomically (standard output)\n"
-      "  -v, --verbose         log step by step on standard error; -vv also what the plan decided\n"
+      "  -o, --output FILE     where to, replaced atomically (standard output)\n"
+      "  -v, --verbose         log on standard error what is done; -vv: and why\n"
       "  -q, --quiet           no progress, no notes\n"
-      "  --log-level LEVEL     error, warning, info or debug\n"
+      "  --log-level LEVEL     error, warning, info (as -v) or debug (as -vv) (error)\n"
       "\n"
-      "Exit status: 0 all layers analysed; 1 wrong usage; 2 an input is malformed (the good ones are still reported);\n"
-      "3 the memory cap holds no method (says which would); 4 device failure; 5 output not written.\n",
+      "Exit status: 0 all layers analysed; 1 wrong usage; 2 an input is malformed (the\n"
+      "good ones are still reported); 3 the memory cap holds no method (says which\n"
+      "would); 4 device failure; 5 output not written.\n",
       stdout);
 }
 
@@ -135,22 +136,13 @@ static void keep_good(struct inputs *in, report_document *d, double *cka) {
   in->count = kept;
 }
 
-/* Columns of the terminal; 0 when it does not tell. */
-static int terminal_width(int descriptor) {
-  struct winsize size;
-  return ioctl(descriptor, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
-}
-
 static int write_document(const struct settings *s, const report_document *d) {
   if (s->output) {
     if (report_write_file(s->output, s->format, d) == 0) return 0;
     complain("%s: %s", s->output, strerror(errno));
     return EXIT_OUTPUT;
   }
-  int terminal = isatty(STDOUT_FILENO), width = terminal ? terminal_width(STDOUT_FILENO) : 0;
-  const char *no_colour = getenv("NO_COLOR");
-  if (report_write(stdout, s->format, d, terminal && !(no_colour && *no_colour), width) == 0 && fflush(stdout) == 0)
-    return 0;
+  if (report_write(stdout, s->format, d, terminal_colour(), terminal_size(NULL)) == 0 && fflush(stdout) == 0) return 0;
   complain("standard output: %s", strerror(errno));
   return EXIT_OUTPUT;
 }

@@ -33,10 +33,24 @@ static void fill(float *x, int64_t samples, int64_t features, uint64_t round) {
 }
 
 static void help(void) {
-  puts("usage: actscope stress [--layers 24] [--shapes LIST] [--memory SIZE] [--device DEVICE] [--seconds S] [--rounds R]\n"
-       "                       [--threads T]\n\n"
-       "fp32 layers, as many of each shape (128x512x4x4,128x1024); everything is measured, round after round, for S seconds\n"
-       "(10) and at least R rounds (3). Fails (exit 3) when working memory exceeds the cap or grows between rounds.");
+  fputs(
+      "usage: actscope stress [options]\n"
+      "\n"
+      "Measures everything of made-up fp32 layers, round after round, and looks at the\n"
+      "memory of the process and of the device after each. Fails where working memory\n"
+      "exceeds the cap or grows between rounds.\n"
+      "\n"
+      "  --layers COUNT        how many (24)\n"
+      "  --shapes LIST         as many layers of each (128x512x4x4,128x1024)\n"
+      "  --seconds S           how long (10)\n"
+      "  --rounds R            and at least so many (3)\n"
+      "  --device DEVICE       auto, cpu, cuda or cuda:K (auto: usable GPU, else CPU)\n"
+      "  --memory SIZE         hard cap on working memory beside the input (256MiB)\n"
+      "  --threads T           CPU threads (as many as there are)\n"
+      "\n"
+      "Exit status: 0 the cap held; 1 wrong usage; 3 it did not, memory grew, or the\n"
+      "cap holds no method (says which would); 4 device failure; 5 output not written.\n",
+      stdout);
 }
 
 /* ---- The workload --------------------------------------------------------------------------------------------------------- */

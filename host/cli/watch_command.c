@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,16 +54,19 @@ static void help(void) {
   fputs(
       "usage: actscope watch [options] FILE.jsonl\n"
       "\n"
-      "Follows what a monitor writes with its JSONL sink (docs/pytorch.md). In a terminal: a table of the last step, made\n"
-      "anew in place, the most constrained layers where not all fit. Otherwise: a line a step, of all steps, beginning with\n"
-      "whether a NaN or an infinity was seen. The file may come later, be cut off, emptied or replaced. Ctrl-C ends.\n"
+      "Follows what a monitor writes with its JSONL sink (docs/pytorch.md). In a\n"
+      "terminal: a table of the last step, made anew in place, the most constrained\n"
+      "layers where not all fit. Otherwise: a line a step, of all steps, beginning with\n"
+      "whether a NaN or an infinity was seen. The file may come later, be cut off,\n"
+      "emptied or replaced. Ctrl-C ends.\n"
       "\n"
       "  --once                what is there now, then end\n"
-      "  --interval SECONDS    between looks at the file (1)\n"
+      "  --interval S          seconds between looks at the file (1)\n"
       "\n"
       "Colours appear in a terminal only, and not where NO_COLOR is set.\n"
-      "Exit status: 0 ended by --once or Ctrl-C; 1 wrong usage; 2 with --once: the file is unreadable, has no whole step, or\n"
-      "has lines that are none of a monitor; 5 output not written.\n",
+      "Exit status: 0 ended by --once or Ctrl-C; 1 wrong usage; 2 with --once: the file\n"
+      "is unreadable, has no whole step, or has lines that are none of a monitor; 3 out\n"
+      "of memory; 5 output not written.\n",
       stdout);
 }
 
@@ -200,12 +202,12 @@ static int put_rows(const struct watch *w, FILE *out, const report_document *d, 
 /* The last step, over what was there, unless that is the same. 0, or an exit status. */
 static int put_table(struct watch *w) {
   const stream_step *step = stream_last(w->stream);
-  struct winsize window = {0};
   char *text = NULL, line[REPORT_SENTENCES + 1024];
   size_t size = 0, room, named = 0;
   report_document d;
-  ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
-  int width = window.ws_col ? window.ws_col : 80, height = window.ws_row ? window.ws_row : 24;
+  int height, width = terminal_size(&height);
+  if (!width) width = 80;
+  if (!height) height = 24;
   char age[sizeof w->age];
   age_text(age, sizeof age, step->time);
   if (w->shown && w->width == width && w->height == height && strcmp(age, w->age) == 0) return EXIT_ALL_ANALYSED;
@@ -388,9 +390,8 @@ int command_watch(int argc, char **argv) {
     complain("no file; try actscope watch --help");
     return EXIT_USAGE;
   }
-  const char *no_colour = getenv("NO_COLOR");
   w.terminal = isatty(STDOUT_FILENO);
-  w.colour = w.terminal && !(no_colour && *no_colour);
+  w.colour = terminal_colour();
   if (w.terminal) setvbuf(stdout, NULL, _IOFBF, 1 << 16); /* a table in one piece */
   w.stream = stream_new();
   int result = w.stream ? watch(&w) : EXIT_MEMORY_CAP;

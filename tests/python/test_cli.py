@@ -1,6 +1,6 @@
 """The program `actscope` end to end: files that NumPy wrote against numbers that NumPy computes in float64, exit statuses,
 messages, memory."""
-import csv, io, json, math, os, re, signal, stat, struct, subprocess, sys, tempfile, unittest, warnings
+import csv, fcntl, io, json, math, os, pty, re, signal, stat, struct, subprocess, sys, tempfile, termios, unittest, warnings
 
 import numpy as np
 
@@ -556,10 +556,20 @@ class Choices(Program):
         self.assertTrue(info["version"] and len(info["devices"]) >= 1)
         self.assertIn(info["version"], self.run_program("--version").stdout.decode())
         self.assertIn(info["version"], self.run_program("info").stdout.decode())
-        for words in (("--help",), ("report", "--help"), ("stress", "--help"), ("info", "--help")):
+        for words in (("--help",), *((command, "--help") for command in ("report", "plan", "page", "watch", "stress", "info"))):
             done = self.run_program(*words)
             self.assertEqual((done.returncode, done.stderr), (0, ""), words)
             self.assertIn(b"usage", done.stdout)
+            self.assertEqual([line for line in done.stdout.decode().splitlines() if len(line) > 80], [], words)
+
+    def test_help_has_every_option(self):
+        for source, commands in (("settings", ("report",)), *((c + "_command", (c,)) for c in ("page", "watch", "stress", "info"))):
+            with open(os.path.join(ROOT, "host", "cli", source + ".c")) as file:
+                options = re.findall(r'arguments_take\(&a, "(-[^"]+)"', file.read())
+            self.assertTrue(options)
+            for command in commands:
+                text = self.run_program(command, "--help").stdout.decode()
+                self.assertEqual([o for o in options if o not in text and o != "--help"], [], command)
 
 
 class Failures(Program):
@@ -859,9 +869,38 @@ class Plan(Program):
         self.assertIn("missing.npy", done.stderr)
         header, row = done.stdout.decode().splitlines()[-2:]
         self.assertEqual(header.index("why"), row.index("exact: "))
-        self.assertEqual(self.run_program("plan", "--format", "csv", "x.npy").returncode, 1)
+        done = self.run_program("plan", "--format", "csv", "x.npy")
+        self.assertEqual((done.returncode, done.stderr), (1, "actscope: --format wants table or json, not 'csv'\n"))
+        self.assertEqual(self.run_program("plan", "-o", "plan.txt", "x.npy").returncode, 1)
+        self.assertFalse(os.path.exists(self.path("plan.txt")))
         self.assertEqual(self.run_program("plan").returncode, 1)
         self.assertIn(b"plan", self.run_program("plan", "--help").stdout)
+
+    def test_table_in_a_terminal(self):
+        """The rows keep inside of it, and why stands below them; files are named once."""
+        np.savez(self.path("a.npz"), **{"encoder.layers.7.mlp.down_proj": np.ones((20, 8, 4, 4), np.float32), "b": np.ones((9, 30), np.float32)})
+        self.save("c.npy", np.ones((5, 4), np.float32))
+        piped = self.run_program("plan", "a.npz", "c.npy").stdout.decode()
+        self.assertEqual(len(piped.splitlines()), 3 + 1 + 2 + 3)
+        for columns in (80, 200):
+            master, slave = pty.openpty()
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+            done = self.run_program("plan", "a.npz", "c.npy", stdout=slave)
+            os.close(slave)
+            text = b""
+            try:
+                while piece := os.read(master, 1 << 16):
+                    text += piece
+            except OSError:
+                pass  # Linux ends a terminal that nobody holds with an error
+            os.close(master)
+            lines = text.decode().replace("\r", "").splitlines()
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual([line for line in lines if len(line) > columns], [])
+            self.assertEqual([lines.count(name) for name in ("a.npz:", "c.npy:")], [1, 1])
+            self.assertEqual([line for line in lines if line.startswith("    exact: ")] != [], columns == 80)
+            if columns == 200:
+                self.assertEqual(lines, piped.splitlines())
 
 
 if __name__ == "__main__":
