@@ -19,7 +19,6 @@
 
 enum {
   BLOCK = PRODUCT_BLOCK,
-  CHUNK = PRODUCT_CHUNK,
   GROUPS_MAX = 64,         /* chunks packed at once in the sums way */
   GROUP_BYTES = 1 << 20,   /* and bytes of a strip, about */
   SAMPLED_STRIP = 16384    /* positions: larger strips make SAMPLED no faster */
@@ -28,7 +27,7 @@ enum {
 /* How memory is used. */
 struct layout {
   uint64_t strip, strips; /* positions in a strip (a multiple of BLOCK unless there is one strip), strips */
-  uint64_t group;         /* samples packed at once: all, or a multiple of CHUNK */
+  uint64_t group;         /* samples packed at once: all, or a multiple of a chunk */
   int slots;              /* strips in memory: 1 or 2 */
   int sums;               /* sums in memory, for strip x strip */
   int thread_sums;        /* sums of one block for each thread */
@@ -45,7 +44,7 @@ static void layout_finish(struct layout *l, uint64_t v, uint64_t n, uint64_t siz
   uint64_t wide = ceil_to(l->strip, PRODUCT_ROUND);
   l->strips = l->strip > 0 ? (v + l->strip - 1) / l->strip : 0;
   l->slots = l->strips > 1 ? 2 : 1;
-  l->thread_sums = !l->sums && n > CHUNK;
+  l->thread_sums = !l->sums && n > product_chunk(size);
   l->bytes = (uint64_t)l->slots * wide * deep(l->group, size) * size + (l->sums ? wide * wide * 8 : 0) +
              (l->thread_sums ? threads * BLOCK * BLOCK * 8 : 0) + threads * ZSCORES_BUFFER;
 }
@@ -56,16 +55,17 @@ static int layout_try(struct layout *l, uint64_t strip, int sums, uint64_t v, ui
                       uint64_t threads, uint64_t bytes) {
   l->strip = strip == 0 || strip >= v ? (v > 0 ? v : 1) : strip;
   l->sums = sums;
-  l->group = sums ? CHUNK : n;
+  const uint64_t chunk = product_chunk(size);
+  l->group = sums ? chunk : n;
   layout_finish(l, v, n, size, threads);
   if (l->bytes > bytes) return 0;
   if (sums) {
-    uint64_t chunk = ceil_to(l->strip, PRODUCT_ROUND) * CHUNK * size, more = (bytes - l->bytes) / ((uint64_t)l->slots * chunk);
-    uint64_t useful = GROUP_BYTES / chunk, all = (n + CHUNK - 1) / CHUNK, chunks = 1 + more;
+    uint64_t each = ceil_to(l->strip, PRODUCT_ROUND) * chunk * size, more = (bytes - l->bytes) / ((uint64_t)l->slots * each);
+    uint64_t useful = GROUP_BYTES / each, all = (n + chunk - 1) / chunk, chunks = 1 + more;
     if (chunks > GROUPS_MAX) chunks = GROUPS_MAX;
     if (chunks > useful) chunks = useful > 0 ? useful : 1;
     if (chunks > all) chunks = all;
-    l->group = chunks * CHUNK;
+    l->group = chunks * chunk;
     layout_finish(l, v, n, size, threads);
   }
   return 1;
@@ -84,11 +84,11 @@ static uint64_t longest_strip(int sums, uint64_t v, uint64_t n, uint64_t size, u
 
 /* Chooses the layout for v positions; 0 when none fits. */
 static int layout_choose(struct layout *l, uint64_t v, uint64_t n, uint64_t size, uint64_t threads, uint64_t bytes) {
-  int few = n > CHUNK && n > 2 * v; /* sums of v^2 are smaller than z-scores */
+  int few = n > product_chunk(size) && n > 2 * v; /* sums of v^2 are smaller than z-scores */
   if (few && layout_try(l, 0, 1, v, n, size, threads, bytes)) return 1;
   if (layout_try(l, 0, 0, v, n, size, threads, bytes)) return 1;
   uint64_t whole = longest_strip(0, v, n, size, threads, bytes), sums = 0;
-  if (n > CHUNK) {
+  if (n > product_chunk(size)) {
     if (layout_try(l, 0, 1, v, n, size, threads, bytes)) return 1;
     sums = longest_strip(1, v, n, size, threads, bytes);
   }
@@ -112,14 +112,13 @@ static struct cpu_need need_of(const struct cpu_pairs_request *q, uint64_t size,
   uint64_t threads = (uint64_t)q->threads;
   struct layout l;
   struct cpu_need need;
-  uint64_t shortest = samples > CHUNK ? UINT64_MAX : 0;
+  uint64_t chunk = product_chunk(size), shortest = samples > chunk ? UINT64_MAX : 0;
   layout_try(&l, BLOCK, 0, features, samples, size, threads, UINT64_MAX);
   need.least = l.bytes;
   if (shortest) {
-    uint64_t chunk; /* one chunk at a time */
     layout_try(&l, BLOCK, 1, features, samples, size, threads, UINT64_MAX);
-    chunk = (uint64_t)l.slots * ceil_to(l.strip, PRODUCT_ROUND) * CHUNK * size;
-    need.least = least_of(need.least, l.bytes - chunk * (l.group / CHUNK - 1));
+    uint64_t each = (uint64_t)l.slots * ceil_to(l.strip, PRODUCT_ROUND) * chunk * size; /* one chunk at a time */
+    need.least = least_of(need.least, l.bytes - each * (l.group / chunk - 1));
   }
   layout_choose(&l, features, samples, size, threads, UINT64_MAX);
   need.best = l.bytes;
@@ -161,7 +160,7 @@ struct run {
   struct layout layout;
   const struct product_table *table;
   const struct product_kernels *kernels;
-  uint64_t n, size;
+  uint64_t n, size, chunk;
   uint32_t functionals;
   uint64_t *feature_sum; /* of each position, in 2^-32; NULL: not wanted */
   uint32_t *feature_max;
@@ -197,7 +196,7 @@ static void tasks_begin(struct run *r) {
 /* Packs samples [k0, k0 + k) of a strip. */
 static void pack_strip(struct run *r, int slot, uint64_t strip, uint64_t k0, uint64_t k, uint64_t t, void *buffer) {
   uint64_t length = strip_length(r, strip), blocks = (length + BLOCK - 1) / BLOCK;
-  uint64_t block = t % blocks, c = t / blocks * CHUNK, values = least_of(CHUNK, k - c), at = block * BLOCK;
+  uint64_t block = t % blocks, c = t / blocks * r->chunk, values = least_of(r->chunk, k - c), at = block * BLOCK;
   actscope_zscores_pack(&r->z, strip * r->layout.strip + at, least_of(BLOCK, length - at), k0 + c, values,
                         panels_at(r, slot, c, deep(values, r->size), at),
                         (int64_t)(deep(values, r->size) * (uint64_t)r->kernels->lanes), buffer);
@@ -236,15 +235,15 @@ static void features_flush(const struct run *r, const struct product_part *p) {
 /* Points the part at its panels of the chunk that starts at sample c of the `packed` ones. */
 static void part_chunk(const struct run *r, struct product_part *p, const int slot[2], uint64_t i, uint64_t j, uint64_t c,
                        uint64_t packed) {
-  uint64_t values = least_of(CHUNK, packed - c), length = deep(values, r->size);
+  uint64_t values = least_of(r->chunk, packed - c), length = deep(values, r->size);
   p->k = values;
   p->stride = (int64_t)(length * (uint64_t)r->kernels->lanes);
   p->a = panels_at(r, slot[0], c, length, i);
   p->b = panels_at(r, slot[1], c, length, j);
   p->next_a = p->next_b = 0;
-  if (c + 2 * CHUNK <= packed) {
-    p->next_a = panels_at(r, slot[0], c + CHUNK, CHUNK, i);
-    p->next_b = panels_at(r, slot[1], c + CHUNK, CHUNK, j);
+  if (c + 2 * r->chunk <= packed) {
+    p->next_a = panels_at(r, slot[0], c + r->chunk, r->chunk, i);
+    p->next_b = panels_at(r, slot[1], c + r->chunk, r->chunk, j);
   }
 }
 
@@ -290,14 +289,14 @@ static void multiply_blocks(struct run *r, uint64_t I, uint64_t J, const int slo
     uint64_t a = i * BLOCK, b = j * BLOCK;
     struct product_part p = part_of(r, beyond, I * r->layout.strip + a, least_of(BLOCK, strip_length(r, I) - a),
                                     J * r->layout.strip + b, least_of(BLOCK, strip_length(r, J) - b));
-    if (r->n <= CHUNK) {
+    if (r->n <= r->chunk) {
       part_chunk(r, &p, slot, a, b, 0, r->n);
       r->kernels->direct(&p, tally);
     } else {
       p.sum = sums;
       p.sum_ld = BLOCK;
       memset(sums, 0, BLOCK * BLOCK * sizeof *sums);
-      for (uint64_t c = 0; c < r->n; c += CHUNK) {
+      for (uint64_t c = 0; c < r->n; c += r->chunk) {
         part_chunk(r, &p, slot, a, b, c, r->n);
         r->kernels->add(&p);
       }
@@ -323,7 +322,7 @@ static void multiply_units(struct run *r, uint64_t I, uint64_t J, const int slot
     p.columns = ceil_to(p.columns, PRODUCT_ROUND);
     p.sum = r->sums + a * wide + b;
     p.sum_ld = (int64_t)wide;
-    for (uint64_t c = 0; c < k; c += CHUNK) {
+    for (uint64_t c = 0; c < k; c += r->chunk) {
       part_chunk(r, &p, slot, a, b, c, k);
       r->kernels->add(&p);
     }
@@ -350,7 +349,7 @@ static void run_pair(struct run *r, uint64_t I, uint64_t J, uint64_t held[2], do
     tasks_begin(r);
     uint64_t blocks[2] = {0, 0};
     for (int s = 0; s < 1 + (J != I); ++s)
-      if (held[slot[s]] != strip[s]) blocks[s] = (strip_length(r, strip[s]) + BLOCK - 1) / BLOCK * ((k + CHUNK - 1) / CHUNK);
+      if (held[slot[s]] != strip[s]) blocks[s] = (strip_length(r, strip[s]) + BLOCK - 1) / BLOCK * ((k + r->chunk - 1) / r->chunk);
     for (uint64_t t = task(r); t < blocks[0] + blocks[1]; t = task(r)) {
       int s = t >= blocks[0];
       pack_strip(r, slot[s], strip[s], k0, k, s ? t - blocks[0] : t, buffer);
@@ -432,6 +431,7 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     r.kernels = r.z.kernels;
     r.n = v->samples;
     r.size = (uint64_t)r.kernels->size;
+    r.chunk = product_chunk(r.size);
     r.functionals = q->functionals;
     if (!layout_choose(&r.layout, valid, r.n, r.size, threads, bytes - fixed)) goto small;
     uint64_t wide = ceil_to(r.layout.strip, PRODUCT_ROUND);

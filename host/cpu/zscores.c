@@ -26,7 +26,7 @@ void actscope_zscores_init(struct zscores *z, const struct view *v, const struct
 
 void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positions, uint64_t k0, uint64_t values,
                            void *panels, int64_t stride, void *buffer) {
-  enum { MOST = PRODUCT_BLOCK > PRODUCT_CHUNK ? PRODUCT_BLOCK : PRODUCT_CHUNK };
+  enum { MOST = PRODUCT_BLOCK > PRODUCT_CHUNK ? PRODUCT_BLOCK : PRODUCT_CHUNK }; /* integers are never by_sample */
   uint32_t chosen[MOST];
   double mean[MOST], scale[MOST];
   uint64_t first = z->by_sample ? k0 : p0, features = z->by_sample ? values : positions;

@@ -34,7 +34,7 @@ void actscope_zscores_init(struct zscores *z, const struct view *v, const struct
                            uint64_t valid, const struct random_permutation *order, int by_sample,
                            const struct product_kernels *kernels);
 
-/* Values [k0, k0 + values) of positions [p0, p0 + positions): at most PRODUCT_CHUNK of PRODUCT_BLOCK; panels is where
+/* Values [k0, k0 + values) of positions [p0, p0 + positions): at most product_chunk() of PRODUCT_BLOCK; panels is where
  * value k0 of position p0 goes. Fills up with zeros to a multiple of the register tile. */
 void actscope_zscores_pack(const struct zscores *z, uint64_t p0, uint64_t positions, uint64_t k0, uint64_t values,
                            void *panels, int64_t stride, void *buffer);

@@ -75,7 +75,7 @@ Test(largest, means_and_largest_of_hard_features) {
   check("one factor", one_factor, 0, 100, D, 0);
   check("binary", binary, 0, 128, D, 0);
   check("a fifth dead", sparse, 0, 72, LARGEST_VALID_LEAST * 5 / 4 + 3, 0);
-  check("chunks", NULL, DATA_FACTORS, 129, D, 0);
+  check("four factors", NULL, DATA_FACTORS, 257, D, 0);
 }
 
 /* The largest is what products of floats find, bit for bit, wherever it lies and however close others in other blocks come:
@@ -83,7 +83,7 @@ Test(largest, means_and_largest_of_hard_features) {
 ParameterizedTestParameters(largest, the_same_as_of_floats) { return instruction_sets(); }
 ParameterizedTest(int *isa, largest, the_same_as_of_floats) {
   USE_INSTRUCTION_SET(*isa);
-  static const uint64_t samples[] = {64, 200};
+  static const uint64_t samples[] = {64, 300};
   static const uint64_t place[][2] = {{0, 1}, {5, D - 1}, {D - 2, D - 1}, {191, 192}, {1000, 3000}};
   int off = 0;
   for (int k = 0; k < 2; ++k)
@@ -118,7 +118,7 @@ ParameterizedTest(int *isa, largest, the_same_as_of_floats) {
 }
 
 Test(largest, threads_and_memory_do_not_change_a_bit) {
-  static const uint64_t samples[] = {64, 129};
+  static const uint64_t samples[] = {64, 257};
   for (int k = 0; k < 2; ++k) {
     struct stage_input in;
     stage_input(&in, DATA_FACTORS, 3, ACTSCOPE_FLOAT32, LAYOUT_ROWS, samples[k], D);

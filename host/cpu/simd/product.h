@@ -4,8 +4,8 @@
  * a feature) of position p is panel[(p / lanes) * stride + k * lanes + p % lanes]. Positions beyond the last are zero,
  * up to a multiple of `columns`. In panels of 16-bit integers values come in pairs: value k of position p is
  * panel[(p / lanes) * stride + (k & ~1) * lanes + 2 * (p % lanes) + (k & 1)], and one without a partner has a zero.
- * A register tile is `rows` x `columns` products; both divide PRODUCT_BLOCK. Sums over more than PRODUCT_CHUNK values
- * are added up in double, chunk by chunk in order, so that they do not depend on how memory was shared out. */
+ * A register tile is `rows` x `columns` products; both divide PRODUCT_BLOCK. Sums over more values than
+ * product_chunk() are added up in double, chunk by chunk in order, so that they do not depend on how memory was shared out. */
 #ifndef ACTSCOPE_CPU_SIMD_PRODUCT_H
 #define ACTSCOPE_CPU_SIMD_PRODUCT_H
 
@@ -16,6 +16,8 @@
 /* Values summed in the panels' precision. Equal products (zeros of a ReLU, signs) round alike as long as the sum stays in
  * one binade, so that errors add up instead of averaging out: to at most CHUNK / 2 times 3e-8 of |r|, 1.9e-6. */
 #define PRODUCT_CHUNK 128
+#define PRODUCT_INT16_CHUNK 256 /* sums of integers are exact: as many as leave the columns of a tile in the L1 cache */
+static inline uint64_t product_chunk(uint64_t size) { return size == 2 ? PRODUCT_INT16_CHUNK : PRODUCT_CHUNK; }
 #define PRODUCT_ROUND 48  /* a multiple of every register tile's sides */
 #define PRODUCT_INT16_ONE 32766 /* units of a 16-bit z-score of norm 1; half a unit more rounds to no more than 32767 */
 
@@ -72,9 +74,9 @@ struct product_kernels {
    * position, value: how many lie before the first ones in their block and chunk. */
   void (*pack)(const void *x, int64_t ld, uint64_t positions, uint64_t values, int by_position, int along,
                const double *mean, const double *scale, void *panels, int64_t stride, uint64_t position, uint64_t value);
-  /* k <= PRODUCT_CHUNK: products straight into the tally. */
+  /* k <= product_chunk(): products straight into the tally. */
   void (*direct)(const struct product_part *p, struct product_tally *t);
-  /* k <= PRODUCT_CHUNK: adds to sums. Tiles wholly outside the band are left out; when the band does not wrap, the
+  /* k <= product_chunk(): adds to sums. Tiles wholly outside the band are left out; when the band does not wrap, the
    * diagonal is summed as well. */
   void (*add)(const struct product_part *p);
   /* Sums into the tally. */
