@@ -235,8 +235,8 @@ int actscope_plan_wants_top(const struct plan_layer *l) {
 
 /* Layers keep what CKA takes in their order, as far as the budget goes beside the least scratch; *need is then with it. */
 static void cka_fit(actscope_plan *p, struct plan_need *need) {
-  const uint64_t left = p->options.memory_budget - p->own_bytes;
-  uint64_t kept = 0, any = 0;
+  const uint64_t left = p->options.memory_budget - p->own_bytes, beside = need->beside;
+  uint64_t kept = 0, any = 0, layers = 0;
   for (size_t i = 0; i < p->count; ++i) kept += p->layers[i].kept_bytes, any |= p->layers[i].cka_bytes;
   uint64_t scratch = need->least - kept;
   if (!any) return;
@@ -244,13 +244,15 @@ static void cka_fit(actscope_plan *p, struct plan_need *need) {
     struct plan_layer *l = &p->layers[i];
     const uint64_t with = l->cka_least > scratch ? l->cka_least : scratch;
     if (l->cka_bytes == 0) continue;
-    l->cka = kept + l->cka_bytes + with <= left;
+    const uint64_t more = p->backend->cka_beside ? p->backend->cka_beside(layers + 1) : 0;
+    l->cka = kept + l->cka_bytes + with + more <= left;
     if (!l->cka) l->warnings |= ACTSCOPE_WARN_NO_CKA;
-    else l->kept_bytes += l->cka_bytes, kept += l->cka_bytes, scratch = with;
+    else l->kept_bytes += l->cka_bytes, kept += l->cka_bytes, scratch = with, ++layers;
   }
   layers_arrange(p);
   memset(need, 0, sizeof *need);
   p->backend->plan_need(p, need);
+  p->own_bytes += need->beside - beside;
 }
 
 /* Cuts the workspace to what the budget leaves, or refuses. */

@@ -122,6 +122,8 @@ struct plan_backend {
   actscope_status (*report)(actscope_plan *plan, struct plan_layer *layer);
   /* As actscope_plan_cka(), of a plan whose work is done. */
   actscope_status (*cka)(actscope_plan *plan, double *matrix);
+  /* Bytes beside the workspace that comparing so many layers takes; NULL: none. plan_need's, of layers with `cka`, are with it. */
+  uint64_t (*cka_beside)(uint64_t layers);
   /* As actscope_plan_feature_correlations(), of a layer that has them and whose work is done. */
   actscope_status (*correlations)(actscope_plan *plan, const struct plan_layer *layer, float *mean_abs, float *max_abs);
   /* As actscope_plan_top_pairs() in the same way. */

@@ -421,7 +421,9 @@ ACTSCOPE_API actscope_status actscope_plan_report(actscope_plan *plan, size_t la
  * actscope_plan_create() with UNSUPPORTED). NaN: a pair of different numbers of samples, a layer that is of another kind,
  * not enqueued since the plan was made, reset or bound, without a valid feature, or left out (ACTSCOPE_WARN_NO_CKA); also one
  * of which centring leaves nothing. Features with a NaN or an infinity take no part. A layer keeps N(N-1)/2 floats in the
- * workspace. Precision: 1e-5. Errors: INVALID_ARGUMENT, NOT_READY. */
+ * workspace. Precision: 1e-5. On a GPU each step compares the layers that it measures with all others, in 4 bytes for each
+ * two beside the workspace, and the numbers are those of the newest work to finish.
+ * Errors: INVALID_ARGUMENT, NOT_READY (also while they are being written), DEVICE_ERROR. */
 ACTSCOPE_API actscope_status actscope_plan_cka(actscope_plan *plan, double *matrix, size_t count);
 
 /* Of each feature of a layer, mean |r| and the largest |r| over the pairs that it takes part in, as of the layer's newest

@@ -10,6 +10,7 @@
 //            0.27 GFLOP a product and 2 MiB of parts: less time than reading z takes.
 // Halves     The same matrix of two halves of the samples, their z-scores side by side in the rows of z, each of its own: the
 //            three blocks' norms say how the correlations of one half show in the other (core/halves.h).
+// CKA        The same matrix of features that are only centred; of it the entries above the diagonal (cka.cu).
 // Precision  As correlation.cu: hi hi + (hi lo + lo hi) 2^-11 where there is a low part, accumulators added to float32
 //            registers every TUNE_PAIRS_PROMOTE features. With the low part a feature's norm is 1 to 1e-7; without it to 1e-4.
 #include "gpu.cuh"
@@ -169,6 +170,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(GRID_CONSTANT(cuda_la
       layer.gram[row * layer.samples + col] = (float)k;
       if (ti != tj) layer.gram[col * layer.samples + row] = (float)k;
     }
+    if (layer.triangle && row < col) layer.triangle[cka_row(layer.samples, row) + col - row - 1] = (float)k;
   }
   block_sum<kThreads>(square, sums);
   double *mine = squares + 3 * (uint64_t)(layer.first_counter + tile);
@@ -183,7 +185,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(GRID_CONSTANT(cuda_la
       layer.halves->first = sum[0] / (a * a) - n, layer.halves->second = sum[1] / (b * b) - n;
       layer.halves->product = sum[2] / (a * b) - n;
       layer.halves->valid = found;
-    } else {
+    } else if (layer.frobenius_square) {
       *layer.frobenius_square = sum[0];
     }
   }

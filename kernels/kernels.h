@@ -10,6 +10,7 @@
 #ifndef ACTSCOPE_KERNELS_H
 #define ACTSCOPE_KERNELS_H
 
+#include "core/cka.h"
 #include "core/columns.h"
 #include "core/gram.h"
 #include "core/halves.h"
@@ -177,6 +178,7 @@ struct cuda_layer {
    * Strips begin at multiples of CUDA_STRIP; every pair of strips, each with itself included, gives the integers of one
    * launch over all rows. */
   uint64_t first_row, rows;
+  const double *unscaled;                /* NULL; else values are (x - mean) times this and the root of samples, not z-scores */
   uint16_t *z_hi, *z_lo;                 /* rows x pitch of binary16; z_lo NULL: one product */
   float *weight;                         /* rows */
   const uint32_t *rotation;              /* a row each: sample s stands at (s + rotation) mod samples; NULL: at s */
@@ -203,7 +205,8 @@ struct cuda_layer {
   float *gram_parts;                     /* actscope_cuda_gram_parts() bytes; NULL: all rows at once, parts in scratch */
   int32_t gram_begins, gram_ends;        /* of several strips: the first, the last */
   float *gram;                           /* samples x samples; NULL where only the norm is asked for */
-  double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features */
+  float *triangle;                       /* NULL; else the entries above the diagonal go there, row after row (core/cka.h) */
+  double *frobenius_square;              /* of the Gram matrix, whose trace is the number of valid features; NULL: not wanted */
   struct cuda_halves *halves;            /* not NULL: rows are z-scores of one half of the samples, then, from second_half on,
                                             of the other; samples is pitch, and half_samples are theirs. The sums alone. */
   uint32_t second_half, half_samples[2];
@@ -285,6 +288,65 @@ int actscope_cuda_shift_choose(const struct cuda_shift_table *table, struct CUst
 void actscope_cuda_gram_scratch(const struct cuda_layers *layers, uint64_t *bytes, uint64_t *counters);
 uint64_t actscope_cuda_gram_parts(const struct cuda_layer *layer);
 int actscope_cuda_gram(const struct cuda_layers *layers, void *scratch, unsigned *counters, struct CUstream_st *stream);
+
+/* ---- cka.cu: what layers keep for CKA, and CKA of each two (core/cka.h) ------------------------------------------------------ */
+#define CUDA_CKA_SIDE 4       /* layers of a block, down and across */
+#define CUDA_CKA_COLUMNS 64   /* layers that those just measured are compared with, of a launch */
+#define CUDA_CKA_PART 16384   /* entries of a block, about; .. */
+#define CUDA_CKA_SPLITS 64    /* .. and the most blocks that share two layers */
+struct cuda_cka_words { /* on the device, all 0 at first */
+  unsigned long long begun;
+  unsigned long long mark[]; /* of each compared layer */
+};
+struct cuda_cka_told { /* in pinned memory, all 0 at first: then marks of the layers (8 bytes) and CKA of each two (float) */
+  uint64_t begun, done;
+};
+ACTSCOPE_FN uint64_t cuda_cka_words_bytes(uint64_t layers) { return sizeof(struct cuda_cka_words) + layers * 8; }
+ACTSCOPE_FN uint64_t cuda_cka_told_bytes(uint64_t layers) {
+  return sizeof(struct cuda_cka_told) + layers * 8 + layers * (layers - 1) / 2 * sizeof(float);
+}
+ACTSCOPE_FN uint64_t *cuda_cka_there(struct cuda_cka_told *told) { return (uint64_t *)(told + 1); }
+ACTSCOPE_FN float *cuda_cka_values(struct cuda_cka_told *told, uint64_t layers) { return (float *)(cuda_cka_there(told) + layers); }
+ACTSCOPE_FN uint64_t cuda_cka_at(uint64_t i, uint64_t j) { return i > j ? i * (i - 1) / 2 + j : j * (j - 1) / 2 + i; }
+struct cuda_cka_totals { double total, before, scale; };
+struct cuda_cka_layer {
+  uint64_t samples, features;
+  const struct column *columns;
+  double *unscaled;                 /* set by begin, for standardise */
+  float *kept;                      /* cka_entries(samples); gram's triangle, before keep */
+  double *sums, *partial;           /* samples, actscope_cuda_cka_partial(): scratch */
+  struct cuda_cka_totals *totals;   /* the same */
+  const struct cuda_clock *clock;
+  unsigned long long *mark;
+};
+struct cuda_cka_table {
+  int32_t layers;
+  struct cuda_cka_words *words;
+  struct cuda_cka_told *told;
+  struct cuda_cka_layer layer[CUDA_LAYERS];
+};
+uint64_t actscope_cuda_cka_partial(uint64_t samples);
+int actscope_cuda_cka_begin(const struct cuda_cka_table *table, struct CUstream_st *stream);
+int actscope_cuda_cka_keep(const struct cuda_cka_table *table, unsigned *counters, struct CUstream_st *stream); /* one a layer */
+struct cuda_cka_side {
+  const float *kept;
+  const unsigned long long *mark;
+  uint32_t index, samples;          /* among the compared layers */
+  int32_t measured;                 /* of a column: it is a row, too */
+};
+struct cuda_cka_pairs {
+  int32_t rows, columns;
+  uint64_t layers;                  /* compared, of the plan */
+  struct cuda_cka_words *words;
+  struct cuda_cka_told *told;
+  struct cuda_cka_side row[CUDA_LAYERS], column[CUDA_CKA_COLUMNS];
+  uint32_t first_partial[CUDA_LAYERS / CUDA_CKA_SIDE]; /* set at each launch */
+};
+/* Of each row: scratch bytes and counters. */
+void actscope_cuda_cka_scratch(uint64_t samples, uint64_t *bytes, uint64_t *counters);
+int actscope_cuda_cka_pairs(struct cuda_cka_pairs *table, void *scratch, unsigned *counters, struct CUstream_st *stream);
+/* After all columns: the host may read. */
+int actscope_cuda_cka_tell(const struct cuda_cka_pairs *table, struct CUstream_st *stream);
 
 /* ---- eigen.cu: effective rank from the eigenvalues of gram (samples x samples) or feature_gram (valid x valid) -------
  * Sides up to CUDA_EIGEN_SIDE, where one multiprocessor takes some milliseconds; a fixed amount of work, the same bits every

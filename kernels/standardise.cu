@@ -13,7 +13,8 @@
 //              leaves; `lo` holds what the rounding lost, times 2^11. Rows end in zeros up to a multiple of 32 samples.
 //              weight[k] = 1 / ||row||, of the row as rounded, so that r = weight_i weight_j <row_i, row_j> is 1 for a
 //              feature and itself. Tiles of 32 features by 64 samples turn in shared memory. Where features are rotated
-//              (nulls.cu) a sample is read from another place, and nothing else changes.
+//              (nulls.cu) a sample is read from another place, and nothing else changes; for CKA (cka.cu) all features are
+//              multiplied by the same number.
 #include "gpu.cuh"
 #include "kernels.h"
 #include "sides.cuh"
@@ -183,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 2) standardise_kernel(GRID_CONSTANT(
     if (k < valid && row0 + (uint64_t)tid < layer.rows) {
       const uint32_t f = layer.list[k];
       struct column c = layer.columns[f];
-      mean[tid] = c.mean, scale[tid] = column_scale(&c) * sqrt((double)layer.samples);
+      mean[tid] = c.mean, scale[tid] = (layer.unscaled ? *layer.unscaled : column_scale(&c)) * sqrt((double)layer.samples);
       base[tid] = sides.feature(f);
       if (layer.rotation) rotation[tid] = layer.rotation[k];
     }

@@ -477,4 +477,4 @@ static actscope_status cka(actscope_plan *p, double *matrix) {
 }
 
 const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
-                                                  allocate, free_workspace, run, poll, report, cka, correlations, top, NULL, NULL, NULL};
+                                                  allocate, free_workspace, run, poll, report, cka, NULL, correlations, top, NULL, NULL, NULL};

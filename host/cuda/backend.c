@@ -68,6 +68,11 @@ static actscope_status open_state(actscope_plan *p) {
     if (!error) error = actscope_cuda_allocate(&words, actscope_cuda_words_bytes(p));
     s->words = words;
     s->clocks = (struct cuda_clock *)((char *)words + up(sizeof start));
+    for (size_t i = 0; i < p->count; ++i)
+      if (p->layers[i].cka) s->places[i].compared = s->compared++;
+    if (s->compared) s->cka_words = (struct cuda_cka_words *)((char *)s->clocks + up(p->count * sizeof *s->clocks));
+    if (s->compared) s->cka_told = (struct cuda_cka_told *)((char *)pinned + actscope_cuda_pinned_bytes(p) - up(cuda_cka_told_bytes(s->compared)));
+    if (!error && s->compared) error = actscope_cuda_upload_now(s->cka_words, s->cka_told, cuda_cka_words_bytes(s->compared)); /* zeros */
     if (!error) error = actscope_cuda_upload_now(words, &start, sizeof start);
     if (!error) error = upload_clocks(p, s);
     if (!error && p->options.graph) error = actscope_cuda_stream_create(&s->recorder);
@@ -465,5 +470,5 @@ static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) 
 }
 
 static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, close_state,
-                                                 allocate, free_workspace, run, poll, report, NULL, correlations, top, reset, alarm_of, report_at};
+                                                 allocate, free_workspace, run, poll, report, actscope_cuda_cka, actscope_cuda_cka_beside, correlations, top, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

@@ -24,10 +24,11 @@ int actscope_cuda_active(const struct job *j, size_t layer) {
 
 static char *arena(const struct job *j) { return (char *)j->plan->workspace + j->state->kept; }
 
-static void *take(char **at, uint64_t bytes) {
-  char *here = *at;
-  *at += bytes;
-  return bytes ? here : NULL;
+struct chain actscope_cuda_behind(const struct job *j, const struct chain *c, size_t first, size_t last) {
+  struct chain rest = *c;
+  for (size_t i = first; i <= last; ++i)
+    if (actscope_cuda_active(j, i)) rest.scratch = (char *)rest.scratch + j->state->places[i].areas.own;
+  return rest;
 }
 struct pointers actscope_cuda_pointers_of(const struct job *j, size_t layer) {
   const struct areas a = j->state->places[layer].areas;
@@ -266,6 +267,8 @@ static actscope_status launch_features(const struct job *j, const struct chain *
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "halves");
   error = actscope_cuda_run_shift(j, c, all, first, last);
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "rotated samples");
+  error = actscope_cuda_run_cka(j, c, all, first, last);
+  if (error) return actscope_cuda_launch_failed(j, error, first, last, "CKA");
   if (j->state->places[first].way.strips > 1) {
     const char *stage = "";
     error = actscope_cuda_run_strips(j, c, all, j->state->places[first].way, &stage);
@@ -348,7 +351,10 @@ static actscope_status run_features(const struct job *j, const struct chain *c, 
     if (s.sample_side) f->gram = p.gram; else f->feature_gram = p.gram;
     f->matrix_wanted = s.matrix;
   }
-  return launch_features(j, c, from, last);
+  const actscope_status status = launch_features(j, c, from, last);
+  if (status) return status;
+  const int error = actscope_cuda_run_cka_pairs(j, c, first, last);
+  return error ? actscope_cuda_launch_failed(j, error, first, last, "CKA") : ACTSCOPE_OK;
 }
 
 /* Clocks and windows of layers first .. last, which are one wave's and so fit one table. */

@@ -36,7 +36,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.side = s.sample_side ? l->samples : l->features;
   /* A matrix that costs more than AUTO would spend on exact pairs is left alone where only the rank asks for it. */
   const int fair = (double)l->samples * (double)l->features * (double)s.side <= 1e13;
-  s.features = correlation || rank || (o->statistics & ACTSCOPE_HEALTH);
+  s.features = correlation || rank || (o->statistics & ACTSCOPE_HEALTH) || actscope_plan_wants_cka(l);
   const int wanted = rank && fair && s.side <= CUDA_EIGEN_SIDE;
   s.eigenvalues = wanted && eigenvalues;
   s.matrix = wanted && !s.sample_side;
@@ -120,7 +120,7 @@ static struct areas areas_of(const actscope_options *o, const struct plan_layer 
       if (bytes > a.scratch) a.scratch = bytes;
       if (words > a.counters) a.counters = words;
     }
-    const struct extra extras[] = {actscope_cuda_halves_need(l), actscope_cuda_shift_need(l)};
+    const struct extra extras[] = {actscope_cuda_halves_need(l), actscope_cuda_shift_need(l), actscope_cuda_cka_need(l)};
     if (extras[0].own) a.halves = up(sizeof(struct cuda_halves));
     if (extras[1].own) a.shift = up(sizeof(struct cuda_shift));
     for (size_t k = 0; k < sizeof extras / sizeof *extras; ++k) {
@@ -235,17 +235,27 @@ struct told actscope_cuda_told_of(const struct plan_layer *l) {
   return (struct told){actscope_plan_wants_correlations(l) ? up(cuda_correlations_bytes(l->features)) : 0,
                        actscope_plan_wants_top(l) ? up(cuda_top_told_bytes(l->features)) : 0};
 }
+static uint64_t compared(const actscope_plan *p) {
+  uint64_t layers = 0;
+  for (size_t i = 0; i < p->count; ++i) layers += (uint64_t)p->layers[i].cka;
+  return layers;
+}
+static uint64_t told_cka_bytes(uint64_t layers) { return layers ? up(cuda_cka_told_bytes(layers)) : 0; }
+static uint64_t words_cka_bytes(uint64_t layers) { return layers ? up(cuda_cka_words_bytes(layers)) : 0; }
+uint64_t actscope_cuda_cka_beside(uint64_t layers) { return told_cka_bytes(layers) + words_cka_bytes(layers); }
+
 uint64_t actscope_cuda_pinned_bytes(const actscope_plan *p) {
   uint64_t told = 0;
   for (size_t i = 0; i < p->count; ++i) {
     const struct told t = actscope_cuda_told_of(&p->layers[i]);
     told += t.correlations + t.top;
   }
+  told += told_cka_bytes(compared(p));
   return told + up(p->count * (uint64_t)p->options.history * sizeof(struct cuda_report)) + up(p->count * sizeof(uint64_t)) +
          up(sizeof(struct cuda_report_header));
 }
 uint64_t actscope_cuda_words_bytes(const actscope_plan *p) {
-  return up(sizeof(struct cuda_finish_words)) + up(p->count * sizeof(struct cuda_clock));
+  return up(sizeof(struct cuda_finish_words)) + up(p->count * sizeof(struct cuda_clock)) + words_cka_bytes(compared(p));
 }
 
 static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int *error) {
@@ -260,13 +270,15 @@ static uint64_t scratch_of(const actscope_options *o, actscope_dtype dtype, int 
 /* ---- Needs ------------------------------------------------------------------------------------------------------------ */
 
 actscope_status actscope_cuda_layer_need(const actscope_options *o, struct plan_layer *l) {
-  if (actscope_plan_wants_cka(l))
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: CKA is for plans on the CPU", l->name);
   int before, error = actscope_cuda_enter(o->device_index, &before);
   if (error) return actscope_cuda_fail(error, "GPU %d", (int)o->device_index);
   const uint64_t profile = scratch_of(o, l->dtype, &error);
   l->kept_bytes = actscope_cuda_kept_of(o, l).all;
-  l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile, 0), way_bytes(o, l, way_whole(l), profile, ~0ull)};
+  struct plan_layer with = *l; /* CKA, which the plan decides when it knows all layers */
+  with.cka = actscope_plan_wants_cka(l);
+  l->need = (struct cpu_need){way_bytes(o, l, way_least(o, l, profile), profile, 0), way_bytes(o, &with, way_whole(l), profile, ~0ull)};
+  l->cka_bytes = with.cka ? up(cka_entries(l->samples) * sizeof(float)) : 0;
+  l->cka_least = with.cka ? way_bytes(o, &with, way_least(o, &with, profile), profile, 0) : 0;
   actscope_cuda_leave(before);
   if (error) return actscope_cuda_fail(error, "%s", l->name);
   return ACTSCOPE_OK;

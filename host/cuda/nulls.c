@@ -1,33 +1,19 @@
 /* nulls.c - split halves and rotated samples on a device (core/halves.h, core/shift.h): their memory, and their launches.
  *
- * Both are other features of the same tensor, which the kernels of the correlations take as layers of their own, in a part of
- * the scratch memory that is a layer's own.
- * Halves     Each half of axis 0 is a view with feature moments of its own; features are valid in both. Where samples are no more
- *            than features, z-scores of both lie side by side in one row and the Gram matrix of the rows has all three sums;
- *            else the pairs of each half leave their matrix. Features in strips where z-scores would be more than Z_ELEMENTS:
- *            what this takes does not depend on the budget.
+ * Both are other features of the same tensor, which the kernels of the correlations take as layers of their own, in a part
+ * of the scratch memory that is a layer's own.
+ * Halves     Each half of axis 0 is a view with feature moments of its own; features are valid in both. Where samples are
+ *            no more than features, z-scores of both lie side by side in one row and the Gram matrix of the rows has all
+ *            three sums; else the pairs of each half leave their matrix. Features in strips where z_way() says so: what this
+ *            takes does not depend on the budget.
  * Shift      Groups of rotated features are layers that add to one sum: as many at a time as SHIFT_ELEMENTS hold. */
 #include <string.h>
 
 #include "cuda/state.h"
-#include "cuda/ranges.h"
 
-enum { Z_ELEMENTS = 1 << 20 };
+#include "cuda/ranges.h" /* after kernels.h, whose launches it wraps */
 
-static void *take(char **at, uint64_t bytes) {
-  char *here = *at;
-  *at += bytes;
-  return here;
-}
-/* Bytes of the layers' own among first .. last, behind which lies what launches share out. */
-static uint64_t own_sum(const struct job *j, size_t first, size_t last) {
-  uint64_t sum = 0;
-  for (size_t i = first; i <= last; ++i)
-    if (actscope_cuda_active(j, i)) sum += j->state->places[i].areas.own;
-  return sum;
-}
-
-/* ---- Halves ------------------------------------------------------------------------------------------------------------ */
+/* ---- Halves ------------------------------------------------------------------------------------------------------ */
 
 /* How a layer's halves are taken, and bytes of its areas in scratch. */
 struct halves_way {
@@ -44,28 +30,26 @@ static struct halves_way halves_way(const struct plan_layer *l) {
   struct halves_way w;
   struct view v[2];
   memset(&w, 0, sizeof w);
-  if (!(o->statistics & ACTSCOPE_CORRELATION) || !(o->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF) || l->elements == 0) return w;
+  if (!(o->statistics & ACTSCOPE_CORRELATION) || !(o->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF) || l->elements == 0)
+    return w;
   if (few > HALVES_SIDE || l->samples >> 32 || !halves_split(&tensor, o->channels, v)) return w;
   w.there = 1, w.by_sample = l->samples <= d;
   for (int k = 0; k < 2; ++k) w.samples[k] = (uint32_t)v[k].samples, w.pitch[k] = actscope_cuda_pitch(v[k].samples);
   w.stride = w.by_sample ? w.pitch[0] + w.pitch[1] : w.pitch[1];
-  uint64_t rows = Z_ELEMENTS / w.stride / CUDA_STRIP * CUDA_STRIP;
-  if (rows < CUDA_STRIP) rows = CUDA_STRIP;
-  if (rows > d) rows = d;
-  w.way = (struct way){rows, (d + rows - 1) / rows, 0};
+  w.way = z_way(d, w.stride);
   const uint64_t slots = !w.by_sample && w.way.strips > 1 ? 2 : 1;
   w.columns = up(d * sizeof(struct column)), w.found = up(sizeof(struct cuda_features)), w.list = up(d * 4);
-  w.weight = up(rows * 4) * slots, w.z = up(rows * w.stride * 2) * slots;
+  w.weight = up(w.way.rows * 4) * slots, w.z = up(w.way.rows * w.stride * 2) * slots;
   const struct cuda_layer whole = {.samples = w.stride, .features = d};
   w.parts = w.by_sample && w.way.strips > 1 ? up(actscope_cuda_gram_parts(&whole)) : 0;
   w.matrix = w.by_sample ? 0 : up(d * d * sizeof(float));
   return w;
 }
 
-/* Half k of the layer, whose areas begin at `at`, as a layer for columns, select, standardise and correlation; *both, if wanted,
- * is then the one that gram takes. The table has room. */
-static struct cuda_layer *half_add(struct cuda_layers *t, const struct halves_way *w, const struct view *v, char *at, int k,
-                                   struct cuda_halves *state) {
+/* Half k of the layer, whose areas begin at `at`, as a layer for columns, select, standardise and correlation; *both,
+ * if wanted, is then the one that gram takes. The table has room. */
+static struct cuda_layer *half_add(struct cuda_layers *t, const struct halves_way *w, const struct view *v, char *at,
+                                   int k, struct cuda_halves *state) {
   struct cuda_layer *f = actscope_cuda_layers_add(t, v);
   struct column *columns[2];
   columns[0] = take(&at, w->columns), columns[1] = take(&at, w->columns);
@@ -73,7 +57,7 @@ static struct cuda_layer *half_add(struct cuda_layers *t, const struct halves_wa
   f->features_out = take(&at, w->found), f->list = take(&at, w->list);
   f->weight = take(&at, w->weight);
   f->z_hi = take(&at, w->z), f->z_lo = take(&at, w->z);
-  f->gram_parts = w->parts ? take(&at, w->parts) : NULL;
+  f->gram_parts = take(&at, w->parts);
   f->rows = w->way.rows;
   if (w->by_sample) {
     f->stride = w->stride;
@@ -91,17 +75,6 @@ static void halves_join(struct cuda_layer *f, const struct halves_way *w, struct
   f->second_half = w->pitch[0], f->half_samples[0] = w->samples[0], f->half_samples[1] = w->samples[1];
   f->halves = state;
 }
-static void strip_point(struct cuda_layer *f, const struct halves_way *w, uint64_t strip) {
-  const uint64_t left = f->features - strip * w->way.rows;
-  f->first_row = strip * w->way.rows, f->rows = left < w->way.rows ? left : w->way.rows;
-  f->gram_begins = strip == 0, f->gram_ends = strip + 1 == w->way.strips;
-}
-
-static void most(struct extra *e, uint64_t shared, uint64_t counters) {
-  if (shared > e->shared) e->shared = shared;
-  if (counters > e->counters) e->counters = counters;
-}
-
 struct extra actscope_cuda_halves_need(const struct plan_layer *l) {
   const struct halves_way w = halves_way(l);
   const actscope_tensor tensor = {NULL, l->dtype, l->ndim, l->shape, NULL};
@@ -112,18 +85,18 @@ struct extra actscope_cuda_halves_need(const struct plan_layer *l) {
   if (!w.there) return e;
   halves_split(&tensor, l->options.channels, v);
   e.own = 2 * w.columns + w.found + w.list + w.weight + 2 * w.z + w.parts + 2 * w.matrix;
-  most(&e, up(actscope_cuda_halves_scratch(1)), 1);
+  extra_widen(&e, up(actscope_cuda_halves_scratch(1)), 1);
   for (int k = 0; k < 2; ++k)
     for (int adjacent = 0; adjacent < 2; ++adjacent) { /* strides are not known yet */
       actscope_cuda_layers_begin(&t);
       struct cuda_layer *f = half_add(&t, &w, &v[k], (char *)&t, k, NULL);
       f->features_adjacent = adjacent;
       actscope_cuda_standardise_scratch(&t, &bytes, &words);
-      most(&e, up(bytes), words);
+      extra_widen(&e, up(bytes), words);
       if (!w.by_sample) continue;
       halves_join(f, &w, NULL);
       actscope_cuda_gram_scratch(&t, &bytes, &words);
-      most(&e, up(bytes), words);
+      extra_widen(&e, up(bytes), words);
     }
   return e;
 }
@@ -141,11 +114,13 @@ static void halves_fill(const struct job *j, char *at, size_t first, size_t last
     at += j->state->places[i].areas.own;
     if (!j->state->places[i].areas.halves) continue;
     const struct halves_way w = halves_way(l);
-    if ((ways == BY_SAMPLE && (!w.by_sample || strip >= w.way.strips)) || (ways == BY_FEATURE && (w.by_sample || w.way.strips > 1))) continue;
+    if ((ways == BY_SAMPLE && (!w.by_sample || strip >= w.way.strips)) ||
+        (ways == BY_FEATURE && (w.by_sample || w.way.strips > 1)))
+      continue;
     halves_split(&j->tensors[i - j->first], l->options.channels, v);
     struct cuda_halves *state = actscope_cuda_pointers_of(j, i).halves;
     struct cuda_layer *f = half_add(t, &w, &v[k], here, k, state);
-    if (ways == BY_SAMPLE) strip_point(f, &w, strip);
+    if (ways == BY_SAMPLE) z_strip(f, w.way, strip);
   }
 }
 /* The first half's entries become those of both. */
@@ -163,7 +138,7 @@ static void halves_fill_both(const struct job *j, char *at, size_t first, size_t
 int actscope_cuda_run_halves(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_layers *t = &j->state->extra;
   char *own = c->scratch;
-  struct chain rest = *c;
+  const struct chain rest = actscope_cuda_behind(j, c, first, last);
   uint64_t strips = 0;
   int any = 0, error = 0;
   for (size_t i = first; i <= last; ++i) {
@@ -173,7 +148,6 @@ int actscope_cuda_run_halves(const struct job *j, const struct chain *c, size_t 
     any = 1;
   }
   if (!any) return 0;
-  rest.scratch = own + own_sum(j, first, last);
   for (int k = 0; k < 2 && !error; ++k) {
     halves_fill(j, own, first, last, k, ALL_WAYS, 0);
     error = actscope_cuda_columns(t, rest.scratch, rest.counters, rest.stream);
@@ -217,17 +191,19 @@ int actscope_cuda_run_halves(const struct job *j, const struct chain *c, size_t 
   return error ? error : actscope_cuda_halves(sums, rest.scratch, rest.counters, rest.stream);
 }
 
-/* ---- Rotated samples -------------------------------------------------------------------------------------------------------- */
+/* ---- Rotated samples --------------------------------------------------------------------------------------------- */
 
 struct shift_way {
-  uint64_t room, groups, batch; /* rows of a group, groups there may be, and of those at a time */
+  uint64_t room, groups, batch;    /* rows of a group, groups there may be, and of those at a time */
   uint64_t list, found, weight, z; /* bytes; list and z twice each */
 };
 static struct shift_way shift_way(const struct plan_layer *l) {
   const actscope_options *o = &l->options;
   struct shift_way w;
   memset(&w, 0, sizeof w);
-  if (!(o->statistics & ACTSCOPE_CORRELATION) || !(o->pair_functionals & ACTSCOPE_PAIRS_SHIFT) || l->elements == 0 || l->samples < 3) return w;
+  if (!(o->statistics & ACTSCOPE_CORRELATION) || !(o->pair_functionals & ACTSCOPE_PAIRS_SHIFT) || l->elements == 0 ||
+      l->samples < 3)
+    return w;
   w.room = shift_group(l->features, l->samples), w.groups = shift_groups(l->features, w.room);
   if (w.groups == 0) return w;
   const uint64_t pitch = actscope_cuda_pitch(l->samples), batch = SHIFT_ELEMENTS / (w.room * pitch);
@@ -239,7 +215,8 @@ static struct shift_way shift_way(const struct plan_layer *l) {
 }
 
 /* Group g of the layer f, made a layer of its own in the areas that begin at `at`. */
-static void group_make(struct cuda_layer *f, const struct shift_way *w, char *at, uint64_t g, struct cuda_shift *state) {
+static void group_make(struct cuda_layer *f, const struct shift_way *w, char *at, uint64_t g,
+                       struct cuda_shift *state) {
   const uint64_t row = g % w->batch * w->room;
   uint32_t *members = take(&at, w->list), *rotation = take(&at, w->list);
   struct cuda_features *found = take(&at, w->found);
@@ -280,11 +257,11 @@ static int shift_launch(const struct job *j, const struct chain *c, struct cuda_
   return error;
 }
 
-int actscope_cuda_run_shift(const struct job *j, const struct chain *c, const struct cuda_layers *all, size_t first, size_t last) {
+int actscope_cuda_run_shift(const struct job *j, const struct chain *c, const struct cuda_layers *all, size_t first,
+                            size_t last) {
   struct cuda_layers *t = &j->state->extra;
   struct cuda_shift_table *chosen = &j->state->shift;
-  struct chain rest = *c;
-  rest.scratch = (char *)c->scratch + own_sum(j, first, last);
+  const struct chain rest = actscope_cuda_behind(j, c, first, last);
   for (int launching = 0; launching < 2; ++launching) { /* who is in which group; then their pairs */
     char *own = c->scratch;
     int k = 0, error = 0;
@@ -301,9 +278,16 @@ int actscope_cuda_run_shift(const struct job *j, const struct chain *c, const st
       if (!launching) {
         struct cuda_layer group = *f;
         group_make(&group, &w, here, 0, state);
-        chosen->layer[chosen->layers++] = (struct cuda_shift_layer){
-            f->features_out, f->pairs_wanted ? f->order : f->list, f->samples, f->seed, w.groups, w.room,
-            group.features_out, group.list, (uint32_t *)(here + w.list), state};
+        chosen->layer[chosen->layers++] = (struct cuda_shift_layer){f->features_out,
+                                                                    f->pairs_wanted ? f->order : f->list,
+                                                                    f->samples,
+                                                                    f->seed,
+                                                                    w.groups,
+                                                                    w.room,
+                                                                    group.features_out,
+                                                                    group.list,
+                                                                    (uint32_t *)(here + w.list),
+                                                                    state};
       }
       for (uint64_t g = 0; launching && g < w.groups && !error; ++g) {
         if (t->layers == CUDA_LAYERS || (g > 0 && g % w.batch == 0)) error = shift_launch(j, &rest, t);

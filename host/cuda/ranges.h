@@ -27,6 +27,12 @@ void actscope_range_end(void);
 #define actscope_cuda_correlation(...) RANGE_STAGE("correlation", actscope_cuda_correlation(__VA_ARGS__))
 #define actscope_cuda_correlation_wgmma(...) RANGE_STAGE("correlation", actscope_cuda_correlation_wgmma(__VA_ARGS__))
 #define actscope_cuda_gram(...) RANGE_STAGE("gram", actscope_cuda_gram(__VA_ARGS__))
+#define actscope_cuda_halves(...) RANGE_STAGE("halves", actscope_cuda_halves(__VA_ARGS__))
+#define actscope_cuda_shift_choose(...) RANGE_STAGE("shift", actscope_cuda_shift_choose(__VA_ARGS__))
+#define actscope_cuda_cka_begin(...) RANGE_STAGE("CKA", actscope_cuda_cka_begin(__VA_ARGS__))
+#define actscope_cuda_cka_keep(...) RANGE_STAGE("CKA", actscope_cuda_cka_keep(__VA_ARGS__))
+#define actscope_cuda_cka_pairs(...) RANGE_STAGE("CKA", actscope_cuda_cka_pairs(__VA_ARGS__))
+#define actscope_cuda_cka_tell(...) RANGE_STAGE("CKA", actscope_cuda_cka_tell(__VA_ARGS__))
 #define actscope_cuda_finish(...) RANGE_STAGE("finish", actscope_cuda_finish(__VA_ARGS__))
 #else
 static inline int actscope_ranges_on(void) { return 0; }

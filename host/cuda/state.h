@@ -15,7 +15,8 @@
  *            the arena at a time, and every two strips are multiplied. Same integers, more launches.
  * Launches   All layers of a wave share a launch where they can (kernels.h: a table a stage, launched when it is full):
  *            profile and distinct once a dtype; similarity, columns, select, standardise, correlation (twice where the
- *            largest pairs are wanted), Gram, eigenvalues; halves and rotated samples before them (nulls.c); then finish,
+ *            largest pairs are wanted), Gram, eigenvalues; before them what takes its features from the same tensor in other
+ *            ways: halves and rotated samples (nulls.c), CKA (cka.c); then finish,
  *            which leaves a report a layer in pinned host memory and adds 1 to the sequence number behind them.
  * Steps      Clocks in device memory say which step of which window this is, so that replays count as enqueues do: every
  *            wave begins by moving them on and ends by merging what a window keeps (window.cu). What windows keep of all
@@ -71,6 +72,7 @@ struct place { /* of a layer, as far as the plan decides it */
   struct areas areas;
   struct stages stages;
   size_t wave;
+  size_t compared;                 /* which of the layers that keep something for CKA it is */
   uint64_t zeroed, plain, set; /* offsets in the arena */
   struct cuda_correlations *correlations; /* pinned; NULL: not asked for */
   struct cuda_top_told *top;              /* the same */
@@ -102,6 +104,9 @@ struct cuda_state {
   struct cuda_report_header *header;  /* pinned, behind them */
   struct cuda_finish_words *words;    /* on the device */
   struct cuda_clock *clocks;          /* on the device, behind them */
+  size_t compared;                    /* layers that keep something for CKA; 0: there are none of the next two */
+  struct cuda_cka_words *cka_words;   /* on the device */
+  struct cuda_cka_told *cka_told;     /* pinned */
   struct CUstream_st *recorder;       /* with options.graph: where the graph is recorded */
   void *exec;                         /* NULL: not yet recorded */
   int exec_holds;                     /* it is the last enqueue, of the tensors in `moved` */
@@ -122,6 +127,8 @@ struct cuda_state {
   struct cuda_layers features, some, extra;
   struct cuda_halves_table halves;
   struct cuda_shift_table shift;
+  struct cuda_cka_table cka;
+  struct cuda_cka_pairs cka_pairs;
   struct cuda_finish_table finish;
   struct cuda_window_table window;
 };
@@ -149,6 +156,8 @@ void actscope_cuda_plan_need(const actscope_plan *plan, struct plan_need *need);
 uint64_t actscope_cuda_state_bytes(const actscope_plan *plan);
 uint64_t actscope_cuda_pinned_bytes(const actscope_plan *plan);
 uint64_t actscope_cuda_words_bytes(const actscope_plan *plan);
+/* Of both, what CKA between so many layers takes. */
+uint64_t actscope_cuda_cka_beside(uint64_t layers);
 /* Packs the layers into waves. The device is the current one. */
 void actscope_cuda_place_layers(actscope_plan *plan, struct cuda_state *state);
 /* Pinned bytes of what is told of each feature, and of single pairs; 0 where that was not asked for. */
@@ -186,10 +195,36 @@ struct pointers {
   struct cuda_similarity *similarity;
 };
 struct pointers actscope_cuda_pointers_of(const struct job *job, size_t layer);
+/* Takes bytes from a pointer; NULL where none are wanted. */
+static inline void *take(char **at, uint64_t bytes) {
+  char *here = *at;
+  *at += bytes;
+  return bytes ? here : NULL;
+}
+/* The chain with the scratch behind what layers first .. last have of their own there. */
+struct chain actscope_cuda_behind(const struct job *job, const struct chain *chain, size_t first, size_t last);
 /* Pairs of the layers in the table, which may be reordered, by the kernel that knows them. */
 int actscope_cuda_run_pairs(const struct job *job, const struct chain *chain, struct cuda_layers *table);
 /* z-scores, pairs and Gram matrix of the one layer in the table, in strips. `stage` is what failed. */
 int actscope_cuda_run_strips(const struct job *job, const struct chain *chain, struct cuda_layers *table, struct way way, const char **stage);
+
+/* Features in strips, where all z-scores would be more than Z_ELEMENTS: for stages whose memory does not depend on the budget. */
+enum { Z_ELEMENTS = 1 << 20 };
+static inline struct way z_way(uint64_t features, uint64_t stride) {
+  uint64_t rows = Z_ELEMENTS / stride / CUDA_STRIP * CUDA_STRIP;
+  if (rows < CUDA_STRIP) rows = CUDA_STRIP;
+  if (rows > features) rows = features;
+  return (struct way){rows, (features + rows - 1) / rows, 0};
+}
+static inline void z_strip(struct cuda_layer *f, struct way way, uint64_t strip) {
+  const uint64_t left = f->features - strip * way.rows;
+  f->first_row = strip * way.rows, f->rows = left < way.rows ? left : way.rows;
+  f->gram_begins = strip == 0, f->gram_ends = strip + 1 == way.strips;
+}
+static inline void extra_widen(struct extra *e, uint64_t shared, uint64_t counters) {
+  if (shared > e->shared) e->shared = shared;
+  if (counters > e->counters) e->counters = counters;
+}
 
 /* ---- nulls.c ---------------------------------------------------------------------------------------------------------------- */
 
@@ -198,5 +233,15 @@ struct extra actscope_cuda_shift_need(const struct plan_layer *layer);
 /* Of layers first .. last, those of the table, whose valid features are selected. */
 int actscope_cuda_run_halves(const struct job *job, const struct chain *chain, size_t first, size_t last);
 int actscope_cuda_run_shift(const struct job *job, const struct chain *chain, const struct cuda_layers *all, size_t first, size_t last);
+
+/* ---- cka.c -------------------------------------------------------------------------------------------------------------------- */
+
+/* Of a layer that keeps something for CKA (layer->cka); zeros for the others. */
+struct extra actscope_cuda_cka_need(const struct plan_layer *layer);
+/* What the layers first .. last keep; then, when all of a part are done, CKA with all others. */
+int actscope_cuda_run_cka(const struct job *job, const struct chain *chain, const struct cuda_layers *all, size_t first, size_t last);
+int actscope_cuda_run_cka_pairs(const struct job *job, const struct chain *chain, size_t first, size_t last);
+/* As plan.h says. */
+actscope_status actscope_cuda_cka(actscope_plan *plan, double *matrix);
 
 #endif

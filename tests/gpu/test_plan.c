@@ -233,6 +233,8 @@ int main(int argc, char **argv) {
                {"largest pairs", test_top, 0},         {"more pairs than room", test_top_room, 0},
                {"nulls", test_nulls, 0},               {"nulls in strips", test_nulls_strips, 0},
                {"nulls, each alone", test_nulls_alone, 0}, {"nulls in windows", test_nulls_windows, 0},
+               {"CKA", test_cka, 0},                   {"CKA, sizes", test_cka_sizes, 0},
+               {"CKA, budgets", test_cka_budgets, 0},  {"CKA, steps", test_cka_steps, 0},
                {"distinct", test_distinct, 0},         {"strips", test_strips, 0},
                {"large plans", test_large_plans, 0},   {"budgets", test_budgets, 0},
                {"workspace", test_workspace, 0},       {"host data", test_host_data, 0},
