@@ -12,7 +12,7 @@
 // without a fence, a block that ends with something under way.
 // Never instrumented for TSan itself, as simt.cpp.
 #include <algorithm>
-#include <unordered_map>
+#include <bitset>
 #include <vector>
 
 #include "simt.h"
@@ -46,7 +46,11 @@ struct Asynchronous {
   std::vector<Product> products[32];    // of a warp, in order
   unsigned group[32], issued[32];       // of a warp: groups committed, products issued
   bool fenced[32];
-  std::unordered_map<uint32_t, std::vector<unsigned>> came;  // who has arrived at a barrier in its phase
+  struct Came {  // who has arrived at a barrier in its phase; of a fixed size, since TSan sees what containers do
+    uint32_t barrier;
+    std::bitset<1024> threads;
+  } came[64];
+  unsigned barriers;
   struct Issue { uint64_t a, b; bool accumulate; };
   std::vector<Issue> log[8];            // of a warpgroup
   uint64_t random;
@@ -61,7 +65,7 @@ Asynchronous *asynchronous_new() { return new Asynchronous(); }
 void asynchronous_begin(Block *block) {
   Asynchronous *a = block->asynchronous;
   a->block = block;
-  a->copies.clear(), a->came.clear();
+  a->copies.clear(), a->barriers = 0;
   for (int w = 0; w < 32; ++w) a->products[w].clear(), a->group[w] = a->issued[w] = 0, a->fenced[w] = false;
   for (auto &l : a->log) l.clear();
   a->random = options.seed * 2654435761u + block->index.x;
@@ -103,17 +107,24 @@ static Word *word(Block *block, uint32_t barrier, Site site) {
   if (w->never || w->expected == 0) fail(site, "the barrier was never initialised");
   return w;
 }
+static std::bitset<1024> &came(Asynchronous *a, uint32_t barrier) {
+  unsigned k = 0;
+  while (k < a->barriers && a->came[k].barrier != barrier) ++k;
+  if (k == 64) abort();
+  if (k == a->barriers) ++a->barriers, a->came[k].barrier = barrier, a->came[k].threads.reset();
+  return a->came[k].threads;
+}
 static void settle(Asynchronous *a, uint32_t barrier, Word *w) {
   if (w->pending || w->bytes) return;
   w->phase ^= 1, w->pending = w->expected;
-  a->came[barrier].clear();
+  came(a, barrier).reset();
   wake();
 }
 void barrier_init(uint32_t barrier, uint32_t count, Site site) {
   if (count == 0 || count >= 1u << 20) fail(site, "a barrier for %u arrivals", count);
   if (barrier % 8 || !shared_has(self->block, barrier, 8)) fail(site, "no place for a barrier: address %u", barrier);
   *reinterpret_cast<Word *>(shared_pointer(self->block, barrier)) = {0, count, count, 0, 0};
-  mine()->came[barrier].clear();
+  came(mine(), barrier).reset();
 }
 
 static void finish_copy(Asynchronous *a, size_t k);
@@ -128,9 +139,9 @@ void barrier_arrive(uint32_t barrier, uint32_t bytes, Site site) {
   IF_TSAN(__tsan_release(w);)
   if (w->pending == 0) fail(site, "more arrivals than the barrier counts");
   if (w->bytes + int64_t(bytes) >= 1 << 20) fail(site, "more bytes than a barrier can count");
-  auto &came = mine()->came[barrier];
-  if (std::find(came.begin(), came.end(), self->thread) != came.end()) fail(site, "a thread arrives twice in one phase");
-  came.push_back(self->thread);
+  auto &here = came(mine(), barrier);
+  if (here[self->thread]) fail(site, "a thread arrives twice in one phase");
+  here[self->thread] = true;
   w->bytes += int64_t(bytes);
   w->pending -= 1;
   settle(mine(), barrier, w);

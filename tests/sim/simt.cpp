@@ -306,7 +306,7 @@ struct Worker : Block {
     index = at;
     renew_dynamic(bytes);
     asynchronous_begin(this);
-    fill(fixed, options.poison, fixed_bytes);  // also `self`, which is set below
+    if (fixed_bytes) fill(fixed, options.poison, fixed_bytes);  // also `self`, which is set below
     exited = at_barrier = barriers = ready_warps = 0;
     any[0] = any[1] = 0;
     failed = false;
