@@ -24,7 +24,7 @@ constexpr int kSide = CUDA_CKA_SIDE, kTile = kSide * kSide;
 __host__ __device__ inline unsigned blocks_of(uint64_t samples) { return (unsigned)((samples + kRows - 1) / kRows); }
 
 // ---- Begin ----------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(kThreads) begin_kernel(const __grid_constant__ cuda_cka_table t) {
+__global__ void __launch_bounds__(kThreads) begin_kernel(GRID_CONSTANT(cuda_cka_table) t) {
   __shared__ double most[kWarps];
   const cuda_cka_layer &layer = t.layer[blockIdx.x];
   double m2 = 0;
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) begin_kernel(const __grid_constant__
 }
 
 // ---- Sums -----------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(kThreads) sums_kernel(const __grid_constant__ cuda_cka_table t, unsigned *done) {
+__global__ void __launch_bounds__(kThreads) sums_kernel(GRID_CONSTANT(cuda_cka_table) t, unsigned *done) {
   __shared__ double above[kWarps][kRows], beside[kRows], shared[2 * (kWarps + 1)];
   const cuda_cka_layer &layer = t.layer[blockIdx.y];
   const uint64_t n = layer.samples, first = (uint64_t)blockIdx.x * kRows;
@@ -99,7 +99,7 @@ __device__ __forceinline__ void each_centred(const cuda_cka_layer &layer, F f) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads) square_kernel(const __grid_constant__ cuda_cka_table t, unsigned *done) {
+__global__ void __launch_bounds__(kThreads) square_kernel(GRID_CONSTANT(cuda_cka_table) t, unsigned *done) {
   __shared__ double shared[kWarps + 1];
   const cuda_cka_layer &layer = t.layer[blockIdx.y];
   double square[1] = {0};
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kThreads) square_kernel(const __grid_constant_
   *layer.mark = layer.totals->scale > 0 ? layer.clock->windows + 1 : 0;
 }
 
-__global__ void __launch_bounds__(kThreads) keep_kernel(const __grid_constant__ cuda_cka_table t) {
+__global__ void __launch_bounds__(kThreads) keep_kernel(GRID_CONSTANT(cuda_cka_table) t) {
   const cuda_cka_layer &layer = t.layer[blockIdx.y];
   const double scale = layer.totals->scale;
   each_centred(layer, [&](float *at, double a) { *at = (float)(a * scale); });
@@ -129,7 +129,7 @@ __host__ __device__ inline uint32_t splits_of(uint64_t samples) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    pairs_kernel(const __grid_constant__ cuda_cka_pairs t, double *partial, unsigned *done) {
+    pairs_kernel(GRID_CONSTANT(cuda_cka_pairs) t, double *partial, unsigned *done) {
   __shared__ double shared[kTile * (kWarps + 1)];
   const uint32_t across = (uint32_t)(t.columns + kSide - 1) / kSide, ti = blockIdx.y / across, tj = blockIdx.y % across;
   const float *row[kSide], *column[kSide];
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // What the host may read is there when `done` is.
-__global__ void __launch_bounds__(kThreads) tell_kernel(const __grid_constant__ cuda_cka_pairs t) {
+__global__ void __launch_bounds__(kThreads) tell_kernel(GRID_CONSTANT(cuda_cka_pairs) t) {
   for (int k = (int)threadIdx.x; k < t.rows; k += kThreads) cuda_cka_there(t.told)[t.row[k].index] = *t.row[k].mark;
   __threadfence_system();
   __syncthreads();

@@ -64,7 +64,7 @@ static struct cuda_layer *half_add(struct cuda_layers *t, const struct halves_wa
     if (k == 1) f->z_hi += w->pitch[0], f->z_lo += w->pitch[0];
   } else {
     at += (uint64_t)k * w->matrix;
-    f->feature_gram = (float *)at;
+    f->feature_gram = (float *)at, f->matrix_wanted = 1;
     f->pairs = &state->spare;
   }
   return f;
@@ -226,7 +226,7 @@ static void group_make(struct cuda_layer *f, const struct shift_way *w, char *at
   f->features = f->rows = w->room, f->first_row = 0;
   f->pairs_wanted = 0, f->functionals = 0;
   f->pairs = &state->pairs, f->all_pairs = NULL;
-  f->feature_sum = NULL, f->feature_max = NULL, f->feature_gram = NULL, f->top = NULL;
+  f->feature_sum = NULL, f->feature_max = NULL, f->feature_gram = NULL, f->matrix_wanted = 0, f->top = NULL;
 }
 
 struct extra actscope_cuda_shift_need(const struct plan_layer *l) {
