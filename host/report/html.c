@@ -52,9 +52,17 @@ void report_html_name(report_sink *sink, const report_layer *layer, int columns)
   report_html_text(sink, name);
 }
 
+/* The bytes of every name that labels leave out: what all begin with, where one is too long with it. */
+static size_t label_prefix(const report_document *document) {
+  for (size_t i = 0; i < document->count; i++)
+    if (report_has_numbers(&document->layers[i]) && document->layers[i].name && report_columns(document->layers[i].name) > LABEL)
+      return report_common_prefix(document);
+  return 0;
+}
+
 void report_html_label(report_sink *sink, const report_document *document, const report_layer *layer) {
   report_layer rest = *layer;
-  if (layer->name && report_columns(layer->name) > LABEL) rest.name = layer->name + report_common_prefix(document);
+  if (layer->name && report_has_numbers(layer)) rest.name = layer->name + label_prefix(document);
   report_html_name(sink, &rest, LABEL);
 }
 
@@ -305,6 +313,19 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
   report_put(sink, "</tr>\n");
 }
 
+/* What the labels of a table leave out of the names. */
+static void put_left_out(report_sink *sink, const report_document *document) {
+  size_t bytes = label_prefix(document);
+  for (size_t i = 0; bytes && i < document->count; i++) {
+    if (!report_has_numbers(&document->layers[i])) continue;
+    char *prefix = strndup(document->layers[i].name, bytes);
+    report_put(sink, "; names without ");
+    report_html_text(sink, prefix);
+    free(prefix);
+    return;
+  }
+}
+
 static void put_table(report_sink *sink, const report_document *document, const actscope_bottleneck **scores,
                       uint32_t there) {
   int scored = 0;
@@ -322,6 +343,7 @@ static void put_table(report_sink *sink, const report_document *document, const 
       "aria-label=\"All layers\"><table>\n<caption>");
   report_print(sink, "%s%s", document->run ? "At the last step; " : "", scored ? "most constrained first" : "in the order of the network");
   if (there & ACTSCOPE_CORRELATION) report_print(sink, "; |r| is drawn from 0 to %.2g", top);
+  put_left_out(sink, document);
   report_put(sink, "</caption>\n");
   put_head(sink, there, scored);
   report_put(sink, "<tbody>\n");

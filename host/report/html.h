@@ -8,7 +8,7 @@
 void report_html_text(report_sink *sink, const char *text);
 /* A layer's name, "(unnamed)" where there is none; shortened in the middle unless columns is 0. */
 void report_html_name(report_sink *sink, const report_layer *layer, int columns);
-/* The name for a row of a table: where it is long, without what all names begin with, then shortened in the middle. */
+/* The name for a row of a table: without what all names begin with where one of them is long, then shortened in the middle. */
 void report_html_label(report_sink *sink, const report_document *document, const report_layer *layer);
 /* The file in grey, where several files make names ambiguous. */
 void report_html_source(report_sink *sink, const report_document *document, const report_layer *layer);

@@ -46,9 +46,9 @@ void report_html_run_header(report_sink *sink, const report_document *document) 
   snprintf(text, sizeof text, "%zu", run->count);
   tile(sink, "", text, run->count == 1 ? "measured step" : "measured steps");
   snprintf(text, sizeof text, "%lld", (long long)run->steps[run->count - 1]);
-  tile(sink, "", text, "the last of them");
+  tile(sink, "", text, "last step");
   snprintf(text, sizeof text, "%zu", run->alarm_count);
-  tile(sink, run->alarm_count ? " class=\"alarm\"" : "", text, "with a NaN or an infinity");
+  tile(sink, run->alarm_count ? " class=\"alarm\"" : "", text, run->alarm_count == 1 ? "step with a NaN or an infinity" : "steps with a NaN or an infinity");
   report_put(sink, "</ul>\n</header>\n");
 }
 
@@ -68,7 +68,7 @@ void report_html_run_alarms(report_sink *sink, const report_run *run) {
     report_print(sink, "<caption>%zu of %zu steps; the first layer that showed one</caption>\n", run->alarm_count, run->count);
     report_put(sink,
                "<thead><tr><th scope=\"col\" class=\"left\">step</th><th scope=\"col\" class=\"name\">first layer</th><th scope=\"col\" "
-               "class=\"left\">of it</th><th scope=\"col\">NaN</th><th scope=\"col\">infinite</th></tr></thead>\n<tbody>\n");
+               "class=\"left\">kind</th><th scope=\"col\">NaN</th><th scope=\"col\">infinite</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < run->alarm_count && i < ALARMS_SHOWN; i++) {
       const run_alarm *alarm = &run->alarms[i];
       report_print(sink, "<tr><th scope=\"row\">%lld</th><td class=\"left\">", (long long)run->steps[alarm->at]);

@@ -77,7 +77,7 @@ const char report_html_style[] =
     ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr));gap:10px 24px;"
     "align-items:start;padding:8px 0 14px}.figures>div:empty{display:none}\n"
     ".lists{display:flex;flex-wrap:wrap;gap:10px 40px;align-items:flex-start;padding:0 0 14px}.lists table{width:auto;margin-bottom:6px}"
-    ".lists td,.lists thead th{padding:2px 8px}.lists>div{flex:0 1 auto;max-width:100%}.lists p{max-width:48ch}.lists caption{color:var(--ink);font-weight:600}\n"
+    ".lists td,.lists thead th{padding:2px 8px}.lists>div{flex:0 1 auto;max-width:100%}.lists p{max-width:48ch;font-size:13.5px}.lists caption{color:var(--ink);font-weight:600;white-space:nowrap}\n"
     ".numbers{columns:190px;column-gap:32px}.numbers>div{break-inside:avoid;padding:0 0 14px}\n"
     "dl{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:0 10px;margin:0;font-size:13px}dt{color:var(--soft);overflow-wrap:anywhere}\n"
     "dd{margin:0;text-align:right}ul.warn{margin:0 0 8px;padding:8px 10px 8px 28px;background:var(--warnback);color:var(--warn);"
@@ -85,6 +85,7 @@ const char report_html_style[] =
     ".words{white-space:normal;min-width:340px}\n"
     "@media(max-width:900px){.filter{position:static}details,section,h2{scroll-margin-top:8px}ol.why>li{grid-template-columns:44px 1fr}ol.why .cell{display:none}"
     "ol.why ul{grid-column:2}}\n"
+    "@media(max-width:560px){.figures{overflow-x:auto}svg.figure{min-width:520px}}\n" /* what is written in them stays large */
     "@media print{body{background:#fff}section{border:0;padding:0}.filter{display:none}}\n";
 
 /* A link to a layer opens it, and brings the filter back to where it shows it. */

@@ -117,6 +117,15 @@ class Report(Case):
         self.assertTrue(any("Along the network" in name for name in pictures), pictures)
         self.assertTrue(any("Histogram of |r|" in name for name in pictures), pictures)
         self.assertEqual(len([n for n in tree if n.get("role", {}).get("value") == "rowheader"]), 24)
+        # Labels of a table leave out the same in all rows, and its caption says what.
+        labels = self.ask("[].map.call(document.querySelectorAll('#all ~ div tbody th a'),function(a){return a.textContent})")
+        self.assertEqual(sorted(labels, key=lambda s: int(s.split(".")[0])), [f"{k}.conv" if k % 2 == 0 else f"{k}.mlp.down_proj" for k in range(24)])
+        self.assertIn("; names without encoder.layers.", self.ask("document.querySelector('#all ~ div caption').textContent"))
+        # What is written in a figure is not much smaller than the rest where the window is narrow.
+        self.browser.size(400, 900)
+        self.assertGreater(self.ask("document.querySelector('details[open] svg.figure text').getBoundingClientRect().height"), 10)
+        self.assertLessEqual(self.ask("document.documentElement.scrollWidth"), 400)
+        self.browser.size(1280, 900)
 
     def test_400_layers(self):
         self.assertLess(os.path.getsize(self.path["400"]), 5e6)
@@ -462,7 +471,7 @@ class Written(unittest.TestCase):
         self.assertEqual(status, 0)
         self.assertIn("steps 0 to 30 of run.jsonl", text)
         self.assertIn("<b>4</b><span>measured steps</span>", text)
-        self.assertIn("<b>0</b><span>with a NaN", text)
+        self.assertIn("<b>0</b><span>steps with a NaN", text)
 
     def test_layers_that_come_and_go(self):
         records = list(runs.records(runs.layers(3), 3))
