@@ -84,6 +84,27 @@ void data_fill(enum data_kind kind, uint64_t seed, actscope_dtype dtype, double 
   }
 }
 
+const char *data_hard_name(enum data_hard kind) {
+  static const char *const names[HARD_KINDS] = {
+      "normal",    "near-duplicates", "mean/std 1000", "20 % dead", "rectified", "one in 997 larger by 10^4", "two-valued"};
+  return names[kind];
+}
+void data_fill_hard(enum data_hard kind, uint64_t seed, double *x, uint64_t samples, uint64_t features) {
+  static const enum data_kind like[HARD_KINDS] = {DATA_NORMAL, DATA_NEAR_DUPLICATES, DATA_OFFSET,  DATA_NORMAL,
+                                                  DATA_RELU,   DATA_OUTLIERS,        DATA_INTEGERS};
+  static const uint64_t one_in[] = {2, 10, 100};
+  struct random_state r = {seed};
+  data_fill(like[kind], seed, ACTSCOPE_FLOAT32, x, samples, features);
+  for (uint64_t s = 0; s < samples; ++s)
+    for (uint64_t f = 0; f < features; ++f) {
+      double *v = x + s * features + f;
+      if (kind == HARD_DEAD && f % 5 == 0) *v = 0;
+      if (kind != HARD_TWO_VALUED) continue;
+      const int other = s == samples / 3 || (f % 4 < 3 && random_below(&r, one_in[f % 4]) == 0);
+      *v = f / 4 % 2 ? (other ? -3 : 1000.5) : other;
+    }
+}
+
 const char *data_floats_name(enum data_floats kind) {
   static const char *const names[FLOATS_KINDS] = {"consecutive",   "integers",         "256ths",      "2048ths",
                                                   "bf16-valued",   "reversed counter", "signed grid", "normal"};

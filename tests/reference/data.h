@@ -43,6 +43,11 @@ enum data_kind {
 const char *data_kind_name(enum data_kind kind);
 /* x: samples x features, row-major; values fit the dtype where that matters (SPECIALS, TINY). */
 void data_fill(enum data_kind kind, uint64_t seed, actscope_dtype dtype, double *x, uint64_t samples, uint64_t features);
+/* Columns that are hard to correlate, for single r: the kinds above that are, and two more. */
+enum data_hard { HARD_NORMAL, HARD_DUPLICATES, HARD_OFFSET, HARD_DEAD, HARD_RELU, HARD_OUTLIERS, HARD_TWO_VALUED, HARD_KINDS };
+const char *data_hard_name(enum data_hard kind);
+/* DEAD: every fifth feature is 0. TWO_VALUED: one sample in 2, in 10, in 100 and a single one have the other value. */
+void data_fill_hard(enum data_hard kind, uint64_t seed, double *x, uint64_t samples, uint64_t features);
 
 /* Floats whose bits have structure, for hashes: element i of the sequence; all differ while i < 2^16 at least. */
 enum data_floats {

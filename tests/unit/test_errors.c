@@ -7,24 +7,18 @@ TestSuite(errors, .timeout = 240);
 /* The bound of fp32 quality on |r|, whatever the features. */
 static const double bound = 3e-6;
 
-/* 20 % of the features are dead, the others normal. */
-static void one_in_five_dead(double *x, uint64_t samples, uint64_t features) {
-  data_fill(DATA_NORMAL, 77, ACTSCOPE_FLOAT32, x, samples, features);
-  for (uint64_t s = 0; s < samples; ++s)
-    for (uint64_t f = 0; f < features; f += 5) x[s * features + f] = 0;
-}
-
 static double r_of(const struct view *v, const struct column *columns) {
   return stage_pairs(v, columns, exact_request(1), BEST).out.max_abs;
 }
 
-static void worst_pair(const char *name, int kind, uint64_t samples, uint64_t features) {
+static void worst_pair(enum data_hard kind, uint64_t samples, uint64_t features) {
+  const char *name = data_hard_name(kind);
   struct laid_out t;
   struct ref_matrix m;
   struct view all;
   double *x = malloc(samples * features * sizeof *x), worst = 0;
   uint64_t pairs = 0, list[64], valid;
-  if (kind < 0) one_in_five_dead(x, samples, features); else data_fill((enum data_kind)kind, 21, ACTSCOPE_FLOAT32, x, samples, features);
+  data_fill_hard(kind, 21, x, samples, features);
   data_lay_out(&t, x, ACTSCOPE_FLOAT32, samples, features, LAYOUT_ROWS);
   ref_matrix_load(&m, &t.tensor, 0);
   valid = ref_valid_features(&m, list);
@@ -65,9 +59,6 @@ ParameterizedTestParameters(errors, of_single_correlations) { return instruction
 ParameterizedTest(int *isa, errors, of_single_correlations) {
   USE_INSTRUCTION_SET(*isa);
   static const uint64_t shapes[][2] = {{128, 40}, {1024, 30}, {65536, 9}};
-  static const struct { const char *name; int kind; } contents[] = {
-      {"normal", DATA_NORMAL}, {"near-duplicates", DATA_NEAR_DUPLICATES}, {"mean/std 1000", DATA_OFFSET}, {"20 % dead", -1},
-      {"rectified", DATA_RELU}, {"outliers", DATA_OUTLIERS}};
   for (int k = 0; k < 3; ++k)
-    for (int c = 0; c < 6; ++c) worst_pair(contents[c].name, contents[c].kind, shapes[k][0], shapes[k][1]);
+    for (int c = 0; c < HARD_KINDS; ++c) worst_pair((enum data_hard)c, shapes[k][0], shapes[k][1]);
 }
