@@ -109,20 +109,22 @@ static actscope_status layer_options(const actscope_options *plan, const actscop
 /* Shape, methods and needs of one layer. */
 static actscope_status layer_resolve(const struct plan_backend *backend, const actscope_options *plan,
                                      const actscope_layer *in, size_t index, struct plan_layer *l) {
-  const char *name = in->name ? in->name : "";
+  char unnamed[32];
+  snprintf(unnamed, sizeof unnamed, "layer %zu", index);
+  const char *name = in->name && *in->name ? in->name : unnamed;
   const char *bad = view_check(in->dtype, in->ndim, in->shape, &l->elements);
-  if (bad) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, bad);
+  if (bad) return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: %s", name, bad);
   actscope_options *o = &l->options;
   l->own_options = in->options != NULL;
   if (layer_options(plan, in->options, o)) {
     char text[300];
     snprintf(text, sizeof text, "%.299s", actscope_last_error());
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: %s", index, name, text);
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: %s", name, text);
   }
   if (o->channels && in->ndim < 2)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: channels need two dimensions or more", index, name);
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: channels need two dimensions or more", name);
   if (in->role < ACTSCOPE_ROLE_ACTIVATION || in->role > ACTSCOPE_ROLE_WEIGHT)
-    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "layer %zu %s: role is not a role", index, name);
+    return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "%s: role is not a role", name);
   l->role = in->role;
   l->dtype = in->dtype;
   l->ndim = in->ndim;
@@ -134,14 +136,14 @@ static actscope_status layer_resolve(const struct plan_backend *backend, const a
   l->features = v.features;
   actscope_plan_choose(backend->device, l);
   if (l->distinct == ACTSCOPE_DISTINCT_EXACT && o->window != 1 && !dtype_is_narrow(l->dtype) && (o->statistics & ACTSCOPE_DISTINCT))
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: exact distinct values of %s cannot be carried from step to step: window must be 1",
-                         index, name, actscope_dtype_name(l->dtype));
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: exact distinct values of %s cannot be carried from step to step: window must be 1",
+                         name, actscope_dtype_name(l->dtype));
   if (l->features >> 32 && (o->statistics & (ACTSCOPE_CORRELATION | ACTSCOPE_RANK)))
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: 2^32 features or more", index, name);
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: 2^32 features or more", name);
   if (o->top_pairs > 0 && (o->statistics & ACTSCOPE_CORRELATION) && l->correlation == ACTSCOPE_CORRELATION_GRAM)
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: top_pairs: GRAM correlations look at no single pair", index, name);
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: top_pairs: GRAM correlations look at no single pair", name);
   if (actscope_plan_wants_cka(l) && l->samples > CKA_SAMPLES_MOST)
-    return actscope_fail(ACTSCOPE_UNSUPPORTED, "layer %zu %s: CKA of %llu samples: there may be %d at most", index, name,
+    return actscope_fail(ACTSCOPE_UNSUPPORTED, "%s: CKA of %llu samples: there may be %d at most", name,
                          (unsigned long long)l->samples, CKA_SAMPLES_MOST);
   if (l->elements >= o->large_tensor) l->warnings |= ACTSCOPE_WARN_LARGE_TENSOR;
   return backend->layer_need(o, l);

@@ -90,7 +90,7 @@ int inputs_open(const struct settings *s, struct inputs *in) {
   }
   if (in->count > 0) return -1;
   if (in->bad) return EXIT_BAD_INPUT;
-  if (in->seen) complain("no layer matches --layers");
+  if (in->seen) complain("no layer matches --layers %s%s", s->globs[0], s->glob_count > 1 ? " or the others" : "");
   else complain("no layers in the files");
   return in->seen ? EXIT_USAGE : EXIT_BAD_INPUT;
 }

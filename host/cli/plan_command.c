@@ -121,7 +121,7 @@ static int as_table(const struct settings *s, const struct inputs *in, const str
       report_fit(fitted, sizeof fitted, source = rows[i].layer->source, width ? width - 1 : 200);
       printf("%s:\n", fitted);
     }
-    report_fit(fitted, sizeof fitted, rows[i].layer->name, wide);
+    report_fit_name(fitted, sizeof fitted, rows[i].layer->name, wide);
     report_shape(shape, sizeof shape, rows[i].layer, "×");
     printf("%s%*s  %s%*s  %-7s  %-8s", fitted, wide - report_columns(fitted), "", shape, shapes - report_columns(shape), "",
            correlation_of(q), distinct_of(q));

@@ -298,6 +298,26 @@ void report_fit(char *out, size_t size, const char *text, int columns) {
   if (size) *out = 0;
 }
 
+void report_fit_name(char *out, size_t size, const char *name, int columns) {
+  char shorter[1024];
+  if (strlen(name) >= sizeof shorter || report_columns(name) <= columns) {
+    report_fit(out, size, name, columns);
+    return;
+  }
+  strcpy(shorter, name);
+  for (char *at = shorter; report_columns(shorter) > columns;) {
+    char piece[REPORT_PIECE];
+    const char *next = at;
+    size_t length = strcspn(at, "./");
+    if (!at[length]) break; /* the last part says most */
+    size_t first = length && report_piece(&next, piece) >= 0 ? (size_t)(next - at) : 0, number = length;
+    while (number > first && at[number - 1] >= '0' && at[number - 1] <= '9') number--;
+    memmove(at + first, at + number, strlen(at + number) + 1);
+    at += first + (length - number) + 1;
+  }
+  report_fit(out, size, shorter, columns);
+}
+
 char *report_clean(const char *text) {
   if (!text) text = "";
   char *copy = malloc(3 * strlen(text) + 1), *to = copy;

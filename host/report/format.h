@@ -45,6 +45,10 @@ int report_columns(const char *text); /* columns of the whole text, shown that w
 /* The text in at most `columns` columns, shortened in the middle, its tail longer than its head. */
 void report_fit(char *out, size_t size, const char *text, int columns);
 
+/* The same of a layer's name: before anything is cut out of the middle, the parts between its dots and slashes become their
+ * first letter, from the left, with the number that they end in: "encoder.layer.4.output.dense" is "e.l.4.output.dense". */
+void report_fit_name(char *out, size_t size, const char *name, int columns);
+
 /* A copy with every broken byte replaced by U+FFFD and nothing else changed; NULL when memory is short. */
 char *report_clean(const char *text);
 

@@ -46,7 +46,7 @@ void report_html_name(report_sink *sink, const report_layer *layer, int columns)
   const char *name = layer->name && *layer->name ? layer->name : "(unnamed)";
   char fitted[1024];
   if (columns > 0) {
-    report_fit(fitted, sizeof fitted, name, columns);
+    report_fit_name(fitted, sizeof fitted, name, columns);
     name = fitted;
   }
   report_html_text(sink, name);

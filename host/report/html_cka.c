@@ -24,11 +24,11 @@ static void name(const void *user, size_t row, char *text, size_t size) {
   const char *own = layer->name && *layer->name ? layer->name + g->prefix : "(unnamed)";
   if (report_several_sources(g->document)) {
     char fitted[64];
-    report_fit(fitted, sizeof fitted, own, 14);
+    report_fit_name(fitted, sizeof fitted, own, 14);
     snprintf(text, size, "%s ", fitted);
     report_fit(text + strlen(text), size - strlen(text), report_short_source(layer), 11);
   } else {
-    report_fit(text, size, own, 26);
+    report_fit_name(text, size, own, 26);
   }
 }
 

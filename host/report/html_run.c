@@ -268,7 +268,7 @@ static void put_row(report_sink *sink, const report_document *document, size_t i
     report_put(sink, "</a></th>");
   } else { /* not in the last step */
     char fitted[256];
-    report_fit(fitted, sizeof fitted, layer->name, 30);
+    report_fit_name(fitted, sizeof fitted, layer->name, 30);
     report_put(sink, "<tr data-i=\"-\"><th scope=\"row\">");
     report_html_text(sink, fitted);
     report_put(sink, "</th>");
@@ -325,7 +325,7 @@ static double map_value(const void *user, size_t row, size_t column) {
 
 static void map_row(const void *user, size_t row, char *text, size_t size) {
   const map *m = user;
-  report_fit(text, size, m->document->layers[row].name + m->prefix, 28);
+  report_fit_name(text, size, m->document->layers[row].name + m->prefix, 28);
 }
 
 static void map_column(const void *user, size_t column, char *text, size_t size) {

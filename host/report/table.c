@@ -158,7 +158,7 @@ static void put_ranking(const page *p) {
       painted(p, ink, blocks);
       report_put(p->sink, "  ");
     }
-    report_fit(label, sizeof label, name_of(layer), name);
+    report_fit_name(label, sizeof label, name_of(layer), name);
     painted(p, BOLD, label);
     pad(p->sink, name - report_columns(label) + 2);
     report_reasons(sentences, entry, layer);
@@ -182,7 +182,7 @@ static void put_cka(const page *p) {
   }
   for (int k = 0; k < 2; k++) {
     char source[256];
-    report_fit(labels[k], sizeof labels[k] / 2, name_of(best[k]), 32);
+    report_fit_name(labels[k], sizeof labels[k] / 2, name_of(best[k]), 32);
     short_source(document, best[k], source, sizeof source / 2);
     strcat(labels[k], source);
   }
@@ -203,7 +203,7 @@ static void put_warnings(const page *p) {
         continue;
       if (seen++ >= WARNING_ROWS) continue;
       if (!any++) table_put_heading(p, "Warnings");
-      report_fit(label, sizeof label, name_of(layer), p->width / 3);
+      report_fit_name(label, sizeof label, name_of(layer), p->width / 3);
       report_put(p->sink, "  ");
       painted(p, YELLOW, label);
       report_put(p->sink, ": ");

@@ -21,7 +21,7 @@ static int names_width(const page *p, int features) {
 /* The layer's name on its first line, blanks on the others. */
 static void put_name(const page *p, const report_layer *layer, size_t row, int width) {
   char label[256] = "";
-  if (row == 0) report_fit(label, sizeof label, name_of(layer), width);
+  if (row == 0) report_fit_name(label, sizeof label, name_of(layer), width);
   report_put(p->sink, label);
   pad(p->sink, width - report_columns(label) + 2);
 }

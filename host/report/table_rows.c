@@ -232,7 +232,7 @@ static void put_row(const page *p, const column columns[COLUMNS], int name, int 
   int group = 0;
   for (int c = 0; c < COLUMNS; c++)
     if (columns[c].used) last = c;
-  report_fit(label, sizeof label, layer ? name_of(layer) : "layer", name);
+  report_fit_name(label, sizeof label, layer ? name_of(layer) : "layer", name);
   painted(p, layer ? PLAIN : BOLD, label);
   pad(p->sink, last < 0 ? 0 : name - report_columns(label));
   for (int c = 0; c <= last; c++) {

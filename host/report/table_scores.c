@@ -28,7 +28,7 @@ void table_put_scores(const page *p) {
     int column = name;
     if (!report_has_numbers(layer)) continue;
     table_put_source(p, layer, &source);
-    report_fit(label, sizeof label, name_of(layer), name);
+    report_fit_name(label, sizeof label, name_of(layer), name);
     report_put(p->sink, label);
     pad(p->sink, name - report_columns(label));
     for (int k = 0; k < ACTSCOPE_SCORE_COUNT; k++) {
@@ -82,7 +82,7 @@ static void put_compat_block(const page *p, const report_compat *like, int first
     char label[1024], number[REPORT_TEXT];
     if (!has_compat(layer)) continue;
     table_put_source(p, layer, &source);
-    report_fit(label, sizeof label, name_of(layer), name);
+    report_fit_name(label, sizeof label, name_of(layer), name);
     report_put(p->sink, label);
     pad(p->sink, name - report_columns(label));
     for (int k = first; k < end; k++) {

@@ -57,13 +57,13 @@ Test(plan_layers, have_options_of_their_own) {
   }
   actscope_plan_destroy(plan);
   own[1].sketch_bits = 99;
-  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "layer 1 l1: options.sketch_bits");
+  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "l1: options.sketch_bits");
   own[1].sketch_bits = 12;
   own[2].size = 3;
-  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "layer 2 l2");
+  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "l2");
   n.layers[2].role = (actscope_role)3;
   own[2].size = sizeof own[2];
-  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "layer 2 l2: role");
+  REFUSED(actscope_plan_create(&plan, n.layers, 4, &o), ACTSCOPE_INVALID_ARGUMENT, "l2: role");
   net_free(&n);
 }
 

@@ -673,6 +673,30 @@ Test(report, text_is_fitted_by_columns) {
   cr_expect_eq(report_columns("e\xcc\x81\xe5\xb1\x82\xf0\x9f\x98\x80"), 5);
 }
 
+/* Names of a network differ in their numbers: those are the last to go. */
+Test(report, names_keep_their_numbers) {
+  static const struct {
+    const char *name;
+    int columns;
+    const char *expected;
+  } cases[] = {{"encoder.layer.4.output.dense", 28, "encoder.layer.4.output.dense"},
+               {"encoder.layer.4.output.dense", 27, "e.layer.4.output.dense"},
+               {"encoder.layer.4.output.dense", 20, "e.l.4.output.dense"},
+               {"encoder.layer.12.output.dense", 16, "e.l.12.o.dense"},
+               {"conv1.gradient", 13, "c1.gradient"},
+               {"blocks/block17/mlp", 14, "b/block17/mlp"},
+               {"blocks/block17/mlp", 12, "b/b17/mlp"},
+               {"\xe5\xb1\x82\xe5\xb1\x82" "3.\xe5\xb1\x82\xe5\xb1\x82", 9, "\xe5\xb1\x82" "3.\xe5\xb1\x82\xe5\xb1\x82"},
+               {"..a..", 3, "\xe2\x80\xa6.."},
+               {"encoder.layer.4.intermediate", 10, "e.l\xe2\x80\xa6""ediate"},
+               {"nodotsatall", 6, "no\xe2\x80\xa6""all"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[64];
+    report_fit_name(text, sizeof text, cases[i].name, cases[i].columns);
+    cr_expect_str_eq(text, cases[i].expected, "%s in %d: %s", cases[i].name, cases[i].columns, text);
+  }
+}
+
 Test(report, text_for_programs_is_valid_utf8) {
   static const struct {
     const char *text, *expected;
