@@ -10,6 +10,11 @@ real=$(command -v "${CC:-cc}")
 said=$(tools/setup 2>&1) || fail "fails where all is there: $said"
 [ -z "$said" ] || fail "not silent where all is there: $said"
 
+# A Python that has more than NumPy, where there is one; nothing is made for it.
+$(tools/python --installed json ctypes) -c 'import numpy, json, ctypes' || fail "tools/python gives a Python that lacks what was asked for"
+found=$(tools/python --installed no_such_module 2>"$top/out") && fail "tools/python says that $found has no_such_module"
+grep -q '^tools/python: .*no_such_module' "$top/out" && [ "$(wc -l <"$top/out")" = 1 ] || fail "without a module says: $(cat "$top/out")"
+
 # A compiler that cannot find what MISSING names (a pattern of its arguments). Not named cc: ccache would find it again.
 printf '#!/bin/bash\nfor a in "$@"; do [[ $a =~ ^($MISSING)$ ]] && exit 1; done\nexec %q "$@"\n' "$real" >"$top/compiler"
 printf '#!/bin/bash\necho "$*" >>%q\n' "$top/asked" >"$top/apt-get"
