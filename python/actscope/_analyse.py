@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import fnmatch
-import heapq
 import os
 import time
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
@@ -15,7 +14,6 @@ from ._plan import Plan
 
 SCHEMA = "actscope-report/1"
 _MEMORY = ("held_peak_bytes", "resident_bytes", "resident_peak_bytes", "device_held_peak_bytes")
-_PAIRLESS = 8  # features without a pair that are named
 Path = Union[str, "os.PathLike[str]"]
 
 
@@ -61,7 +59,7 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
             reports.append(plan.raw_report(i))
             layers.append(_report.layer(reports[-1], name, None, v.shape))
             if "correlation" in layers[-1]:
-                _lists(plan, i, o, options.get("top_features"), layers[-1]["correlation"])
+                layers[-1]["correlation"].update(plan.lists(i))
         matrix = plan.cka() if o.statistics & _options.NETWORK["cka"] else None
         usage = {name: size for name, size in _report.memory_usage(o.device_index).items() if name in _MEMORY}
     network = _report.network(reports, layers)
@@ -78,21 +76,6 @@ def report(data: Any, **options: Any) -> Dict[str, Any]:
         "layers": layers,
         "network": network,
     }
-
-
-def _lists(plan: Plan, layer: int, o: Any, top_features: Any, section: Dict[str, Any]) -> None:
-    """Single pairs and features, as the program lists them."""
-    if o.top_pairs:
-        section["top_pairs"], above = plan.top_pairs(layer)
-        if o.pairs_above > 0:
-            section["pairs_above"] = above
-    if top_features:
-        every = list(enumerate(zip(*plan.feature_correlations(layer))))
-        found = [(-mean, -largest, f) for f, (mean, largest) in every if mean == mean]
-        pairless = [f for f, (mean, _) in every if mean != mean]
-        section["top_features"] = [{"feature": f, "mean_abs": -mean, "max_abs": -largest}
-                                   for mean, largest, f in heapq.nsmallest(top_features, found)]
-        section["pairless_features"] = {"count": len(pairless), "first": pairless[:_PAIRLESS]}
 
 
 def _paths(data: Any) -> Any:

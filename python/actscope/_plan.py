@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import heapq
 import math
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -12,6 +13,7 @@ from ._errors import InvalidArgumentError
 from ._library import Layer, LayerReport, check, enum_names, header, library
 
 NOT_READY = header.constants["ACTSCOPE_NOT_READY"]
+_PAIRLESS = 8  # features without a pair that are named
 
 
 class Plan:
@@ -33,6 +35,7 @@ class Plan:
         self._handle = ctypes.c_void_p()
         self._layers, roles = _listed(layers)
         self._options = _options.build(options)
+        self._top_features = options.get("top_features")
         array, self._keep = _layer_array(self._layers, roles)
         check(library.actscope_plan_create(ctypes.byref(self._handle), array, len(self._layers),
                                            ctypes.byref(self._options)))
@@ -128,20 +131,20 @@ class Plan:
         """The pairs of features with the largest |r| of a layer's newest report, as {"i", "j", "r"}, and how many pairs are
         above `pairs_above`; the plan was made with `top_pairs`. Features are counted in the order of the axes, flattened:
         numpy.unravel_index(i, shape[1:])."""
-        capacity, count, above = self._options.top_pairs, ctypes.c_size_t(), ctypes.c_uint64()
-        pairs = (header.structs["actscope_pair"] * max(capacity, 1))()
-        check(library.actscope_plan_top_pairs(self._handle, layer, pairs, capacity, ctypes.byref(count), ctypes.byref(above)))
-        return [{"i": p.i, "j": p.j, "r": p.r} for p in pairs[:count.value]], above.value
+        return top_pairs(self._handle, layer, self._options.top_pairs)
 
     def feature_correlations(self, layer: int) -> Tuple[Any, Any]:
         """Mean |r| and the largest |r| of every feature of a layer over its pairs, as two arrays of floats (numpy.asarray
         reads them in place); NaN for a feature without a pair. The plan was made with `top_features`."""
+        return feature_correlations(self._handle, layer, self._features(layer))
+
+    def lists(self, layer: int) -> Dict[str, Any]:
+        """What `top_pairs`, `pairs_above` and `top_features` ask for, as the section of correlations has it in a report."""
+        return lists(self._handle, layer, self._features(layer), self._options.top_pairs, self._options.pairs_above, self._top_features)
+
+    def _features(self, layer: int) -> int:
         shape = self._layers[layer][2]
-        count = (shape[1] if len(shape) > 1 else 1) if self._options.channels else math.prod(shape[1:])
-        mean, largest = (array.array("f", bytes(4 * count)) for _ in range(2))
-        pointers = [(ctypes.c_float * max(count, 1)).from_buffer(a) if count else None for a in (mean, largest)]
-        check(library.actscope_plan_feature_correlations(self._handle, layer, *pointers, count))
-        return mean, largest
+        return (shape[1] if len(shape) > 1 else 1) if self._options.channels else math.prod(shape[1:])
 
     def cka(self) -> List[List[Optional[float]]]:
         """Debiased linear CKA between the layers as last enqueued, a row a layer; the plan was made with "cka" among its
@@ -154,6 +157,37 @@ class Plan:
     def _alive(self) -> None:
         if not self._handle:
             check(library.actscope_plan_wait(self._handle))
+
+
+def top_pairs(handle: Any, layer: int, capacity: int) -> Tuple[List[Dict[str, Any]], int]:
+    count, above = ctypes.c_size_t(), ctypes.c_uint64()
+    pairs = (header.structs["actscope_pair"] * max(capacity, 1))()
+    check(library.actscope_plan_top_pairs(handle, layer, pairs, capacity, ctypes.byref(count), ctypes.byref(above)))
+    return [{"i": p.i, "j": p.j, "r": p.r} for p in pairs[:count.value]], above.value
+
+
+def feature_correlations(handle: Any, layer: int, count: int) -> Tuple[Any, Any]:
+    mean, largest = (array.array("f", bytes(4 * count)) for _ in range(2))
+    pointers = [(ctypes.c_float * max(count, 1)).from_buffer(a) if count else None for a in (mean, largest)]
+    check(library.actscope_plan_feature_correlations(handle, layer, *pointers, count))
+    return mean, largest
+
+
+def lists(handle: Any, layer: int, features: int, pairs: int, above: float, most: Optional[int]) -> Dict[str, Any]:
+    """Single pairs and features, as the program lists them: `pairs` pairs, those above a limit counted, and `most` features."""
+    section: Dict[str, Any] = {}
+    if pairs:
+        section["top_pairs"], count = top_pairs(handle, layer, pairs)
+        if above > 0:
+            section["pairs_above"] = count
+    if most:
+        every = list(enumerate(zip(*feature_correlations(handle, layer, features))))
+        found = [(-mean, -largest, f) for f, (mean, largest) in every if mean == mean]
+        pairless = [f for f, (mean, _) in every if mean != mean]
+        section["top_features"] = [{"feature": f, "mean_abs": -mean, "max_abs": -largest}
+                                   for mean, largest, f in heapq.nsmallest(most, found)]
+        section["pairless_features"] = {"count": len(pairless), "first": pairless[:_PAIRLESS]}
+    return section
 
 
 def _listed(layers: Iterable[Tuple[Any, ...]]) -> Tuple[List[Tuple[str, int, Tuple[int, ...]]], List[int]]:

@@ -1,5 +1,5 @@
 """actscope.torch.Monitor on the CPU: the numbers, the schedule, the hooks, and that training is never disturbed."""
-import copy, ctypes, os, pickle, sys, threading, unittest, warnings
+import copy, ctypes, os, pickle, sys, tempfile, threading, unittest, warnings
 
 try:
     import torch
@@ -90,6 +90,32 @@ class TestNumbers(Case):
             self.assertEqual((layer["shape"], layer["dtype"]), (want["shape"], want["dtype"]))
         self.assertEqual((record["schema"], record["step"], record["rank"], record["alarm"], record["warnings"]),
                          ("actscope-monitor/1", 0, 0, None, []))
+
+    def test_single_pairs_and_features(self):
+        model = nn.Sequential(nn.Linear(6, 12), nn.Identity(), nn.Linear(12, 4))
+        with torch.no_grad():
+            model[0].weight[3] = model[0].weight[7]  # features 3 and 7 differ by a constant
+            model[0].weight[5] = 0  # constant
+        seen = []
+        model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.detach().clone()))
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        paths = [os.path.join(folder.name, name) for name in ("run.jsonl", "run.csv")]
+        asked = {"top_pairs": 2, "pairs_above": 0.1, "top_features": 3}
+        monitor = actscope.torch.Monitor(model, 1, statistics="correlation", sinks=[self.records.append, *paths], **asked)
+        model(torch.randn(30, 6)).sum().backward()
+        monitor.close()
+        want = actscope.report({"0": seen[0].numpy()}, statistics="correlation", device="cpu", **asked)["layers"][0]["correlation"]
+        got = {(layer["name"], layer["kind"]): layer["correlation"] for layer in self.records[0]["layers"]}
+        for place in (("0", "activation"), ("1", "activation")):  # the second is the same tensor, measured once
+            for name in ("top_pairs", "pairs_above", "top_features", "pairless_features"):
+                self.assertEqual(got[place][name], want[name], place)
+        self.assertEqual((got["0", "activation"]["top_pairs"][0]["i"], got["0", "activation"]["top_pairs"][0]["j"]), (3, 7))
+        self.assertEqual(got["0", "activation"]["pairless_features"], {"count": 1, "first": [5]})
+        self.assertIn("Pairs of features with the largest |r|", actscope.html(paths[0]))
+        with open(paths[1]) as file:
+            self.assertNotIn("top_pairs", file.read())
+        self.assertEqual(self.records[0]["warnings"], [])
 
     def test_order_of_the_calls(self):
         model = network()

@@ -48,6 +48,7 @@ class Entry(NamedTuple):
     place: Place
     shape: Tuple[int, ...]
     report: Any
+    lists: Dict[str, Any] = {}  # single pairs and features
 
 
 class Monitor:
@@ -75,6 +76,7 @@ class Monitor:
                 What it raises reaches the training loop: that is the way to stop it
     ranks       ranks of a distributed run that measure; None: all
     options     correlation, pairs, seed, precision, distinct, sketch_bits, threads, large_tensor, as in actscope.report;
+                top_pairs, pairs_above, top_features likewise, on the CPU;
                 same_pairs: sampled correlations look at the same pairs in every record
 
     A step ends with step(); where nobody calls that, it ends when pass number accumulate + 1 begins. Under torch.compile
@@ -336,7 +338,7 @@ class Monitor:
                 order = len(self._entries) if known is None else known.order
                 twin = self._twin(place, tensor) if self._accumulate == 1 else None
                 if twin is not None:
-                    probe, report = twin.probe, None
+                    probe, report, lists = twin.probe, None, twin.lists
                     if twin.report is not None:
                         report = LayerReport.from_buffer_copy(twin.report)
                         report.seconds = 0.0  # it took none
@@ -346,7 +348,8 @@ class Monitor:
                         self._complain(f"{place.name} ({place.kind}): not measured: the device has not finished the last one")
                         return
                     report = None if probe.on_gpu else probe.report()
-                self._entries[place] = Entry(order, probe, place, tuple(tensor.shape), report)
+                    lists = {} if report is None else self._probes.lists(probe, report)
+                self._entries[place] = Entry(order, probe, place, tuple(tensor.shape), report, lists)
                 if report is not None and self._alarm is None:
                     self._alarm = _alarm(self._step, order, place, report)
                     raised = self._alarm
@@ -491,6 +494,7 @@ def _record(head: Dict[str, Any], entries: Sequence[Entry]) -> Dict[str, Any]:
     layers = []
     for entry in entries:
         layer = _report.layer(entry.report, entry.place.name, None, entry.shape)
+        layer.get("correlation", {}).update(entry.lists)
         del layer["source"], layer["role"]  # "kind" says it
         layers.append({"kind": entry.place.kind, "order": entry.order, "passes": entry.report.steps, **layer})
     cka = {"cka": head["cka"].dictionary() if head["cka"] else None} if "cka" in head else {}

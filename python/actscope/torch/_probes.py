@@ -94,6 +94,14 @@ class Probes:
         for given in self._given.values():
             _options.build(given)  # a wrong option is an error now
 
+    def lists(self, probe: Probe, report: Any) -> Dict[str, Any]:
+        """The single pairs and features that were asked for; on a GPU, whose layers share a workspace, there are none."""
+        given = self._given[probe.place.kind]
+        asked = {name: given.get(name) for name in ("top_pairs", "pairs_above", "top_features")}
+        if probe.on_gpu or not any(asked.values()) or not report.statistics & header.constants["ACTSCOPE_CORRELATION"]:
+            return {}
+        return _plan.lists(probe.handle, 0, report.features, asked["top_pairs"] or 0, asked["pairs_above"] or 0, asked["top_features"])
+
     def measure(self, place: Place, tensor: torch.Tensor, step: int) -> Optional[Probe]:
         """Measures a tensor; None when the device has not finished this place's last measurement."""
         code = code_of(tensor)
