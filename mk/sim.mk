@@ -72,10 +72,12 @@ $(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
 -include $(shell find $(B)/sim -name '*.d' 2>/dev/null)
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
+# The longest programs first.
 ## test-sim: the kernels' own source on the CPU, in three schedules
 test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
-	$(Q)tests/sim/run $(B)/sim/plain/faults $(SIM_SEEDS:%="$(B)/sim/plain/test %") "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" \
-	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11" "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain"
+	$(Q)tests/sim/run "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" \
+	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11" $(SIM_SEEDS:%="$(B)/sim/plain/test %") \
+	  "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain" $(B)/sim/plain/faults
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
