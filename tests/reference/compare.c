@@ -237,16 +237,17 @@ void guard_alloc(struct guarded *g, size_t bytes, size_t alignment, size_t offse
   if (g->block == NULL) abort();
   uintptr_t at = (uintptr_t)g->block + GUARD;
   g->data = (unsigned char *)((at + alignment - 1) / alignment * alignment + offset % 4096);
-  for (size_t i = 0; i < g->block_bytes; ++i) g->block[i] = guard_byte(g->block + i);
+  for (unsigned char *p = g->block; p < g->data; ++p) *p = guard_byte(p);
+  for (unsigned char *p = g->data + bytes; p < g->block + g->block_bytes; ++p) *p = guard_byte(p);
   guard_poison(g, poison);
 }
 
 void guard_poison(struct guarded *g, int poison) { memset(g->data, poison, g->bytes); }
 
 size_t guard_damage(const struct guarded *g) {
-  size_t damaged = 0, before = (size_t)(g->data - g->block);
-  for (size_t i = 0; i < g->block_bytes; ++i)
-    if (i < before || i >= before + g->bytes) damaged += g->block[i] != guard_byte(g->block + i);
+  size_t damaged = 0;
+  for (const unsigned char *p = g->block; p < g->data; ++p) damaged += *p != guard_byte(p);
+  for (const unsigned char *p = g->data + g->bytes; p < g->block + g->block_bytes; ++p) damaged += *p != guard_byte(p);
   return damaged;
 }
 
