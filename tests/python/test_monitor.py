@@ -260,7 +260,8 @@ class TestTheSameNumbers(Case):
         for kind in ("activation", "gradient"):
             for one, other in (("0.relu", "0.flatten"), ("0.relu", "0.same"), ("0.relu", "0"), ("1.0", "1")):
                 self.assertEqual(without(layers[one, kind]), without(layers[other, kind]), (one, other, kind))
-            self.assertNotEqual(without(layers["0.linear", kind])["profile"], without(layers["0.relu", kind])["profile"])
+            if kind == "activation" or MODERN:
+                self.assertNotEqual(layers["0.linear", kind]["profile"], layers["0.relu", kind]["profile"])
         self.assertEqual((layers["0.relu", "activation"]["shape"], layers["0", "activation"]["shape"]), ([8, 3, 6], [8, 18]))
         self.assertEqual(layers["0", "activation"]["seconds"], 0)
         self.assertEqual(monitor.last["seconds"], sum(layer["seconds"] for layer in layers.values()))
