@@ -200,8 +200,7 @@ typedef struct actscope_options {
   int32_t graph;              /* 0. Non-zero: a CUDA plan records an enqueue of all layers once and launches it as one graph
                                  from then on, updating it where tensors have moved; the CPU pays no attention */
   int32_t top_pairs;          /* 0. K, up to 65,536: keeps the K pairs of features with the largest |r|, exactly, for
-                                 actscope_plan_top_pairs(). Not with GRAM (UNSUPPORTED). A GPU makes the products twice, and
-                                 never takes such a layer in strips */
+                                 actscope_plan_top_pairs(). Not with GRAM (UNSUPPORTED). A GPU makes the products twice */
   double pairs_above;         /* 0. Else, up to 1: of those, only pairs with |r| above it; all there are are counted */
   double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
                                  before it samples */

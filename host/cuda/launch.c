@@ -127,6 +127,12 @@ static int correlate(const struct job *j, const struct chain *c, const struct cu
   }
   return error ? error : actscope_cuda_run_pairs(j, c, t);
 }
+/* Nothing of a layer's products is wanted any more but the candidates for the largest |r|. */
+static void emit(struct cuda_layer *f) {
+  f->pairs = &f->top->spare, f->all_pairs = NULL, f->feature_gram = NULL, f->feature_sum = NULL, f->feature_max = NULL;
+  f->frobenius_square = f->effective_rank = NULL;
+  f->top_emits = 1;
+}
 /* The pairs with the largest |r| of the layers that want them: their products once more, for the candidates. */
 static int top_pairs(const struct job *j, const struct chain *c, const struct cuda_layers *all) {
   struct cuda_layers *t = &j->state->some;
@@ -135,11 +141,7 @@ static int top_pairs(const struct job *j, const struct chain *c, const struct cu
   for (int k = 0; k < all->layers; ++k)
     if (all->layer[k].top) t->layer[t->layers++] = all->layer[k];
   int error = actscope_cuda_top_limit(t, c->stream);
-  for (int k = 0; k < t->layers; ++k) {
-    struct cuda_layer *f = &t->layer[k];
-    f->pairs = &f->top->spare, f->all_pairs = NULL, f->feature_gram = NULL, f->feature_sum = NULL, f->feature_max = NULL;
-    f->top_emits = 1;
-  }
+  for (int k = 0; k < t->layers; ++k) emit(&t->layer[k]);
   if (!error) error = actscope_cuda_correlation(t, c->stream);
   return error ? error : actscope_cuda_top_exact(t, c->stream);
 }
@@ -217,6 +219,19 @@ int actscope_cuda_run_strips(const struct job *j, const struct chain *c, struct 
   return actscope_cuda_eigen(t, c->scratch, c->stream);
 }
 
+/* A layer in strips; its products once more where the largest pairs are wanted, as top_pairs() says. */
+static int run_strips_twice(const struct job *j, const struct chain *c, struct cuda_layers *t, struct way way, const char **stage) {
+  const struct cuda_layer again = t->layer[0];
+  int error = actscope_cuda_run_strips(j, c, t, way, stage);
+  if (error || !again.top) return error;
+  *stage = "the largest pairs";
+  t->layer[0] = again;
+  error = actscope_cuda_top_limit(t, c->stream);
+  emit(&t->layer[0]);
+  if (!error) error = actscope_cuda_run_strips(j, c, t, way, stage);
+  return error ? error : actscope_cuda_top_exact(t, c->stream);
+}
+
 /* Exact counts of distinct values of layers first .. last. */
 static actscope_status run_distinct(const struct job *j, const struct chain *c, size_t first, size_t last) {
   struct cuda_distinct_table *t = &j->state->distinct;
@@ -271,7 +286,7 @@ static actscope_status launch_features(const struct job *j, const struct chain *
   if (error) return actscope_cuda_launch_failed(j, error, first, last, "CKA");
   if (j->state->places[first].way.strips > 1) {
     const char *stage = "";
-    error = actscope_cuda_run_strips(j, c, all, j->state->places[first].way, &stage);
+    error = run_strips_twice(j, c, all, j->state->places[first].way, &stage);
     return error ? actscope_cuda_launch_failed(j, error, first, last, stage) : ACTSCOPE_OK;
   }
   int kept = 0; /* the others are done: their features are only looked at */

@@ -21,7 +21,6 @@ static struct way way_of(const struct plan_layer *l, uint64_t rows, int eigenval
 /* The shortest strips: launches grow with the square of their number. */
 enum { STRIPS_MAX = 256 };
 static uint64_t rows_least(const struct plan_layer *l) {
-  if (actscope_plan_wants_top(l)) return l->features; /* strips would be multiplied twice: not done */
   const uint64_t rows = (l->features + STRIPS_MAX - 1) / STRIPS_MAX;
   return (rows + CUDA_STRIP - 1) / CUDA_STRIP * CUDA_STRIP;
 }

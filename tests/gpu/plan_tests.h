@@ -61,6 +61,7 @@ void test_told(void);
 void test_told_windows(void);
 void test_top(void);
 void test_top_room(void);
+void test_top_strips(void);
 void test_two_plans(void);
 void test_windows(void);
 void test_workspace(void);

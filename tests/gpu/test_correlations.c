@@ -195,6 +195,47 @@ void test_top(void) {
   network_free(n);
 }
 
+/* z-scores that do not fit: products of strips, twice. The same numbers, by an enqueue and by a replay. */
+void test_top_strips(void) {
+  const uint64_t features = 700;
+  struct network *n = network_new();
+  network_add(n, DATA_HUBS, ACTSCOPE_FLOAT32, 12, features, LAYOUT_ROWS);
+  network_add(n, DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, 40, features - 19, LAYOUT_COLUMNS);
+  for (int sampled = 0; sampled < 2; ++sampled) {
+    actscope_options o = cuda_options();
+    o.statistics = ACTSCOPE_CORRELATION | ACTSCOPE_RANK, o.same_pairs = 1;
+    o.correlation = sampled ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT, o.pairs = 20000;
+    o.top_pairs = sampled ? 50 : 9, o.pairs_above = sampled ? 0.5 : 0;
+    actscope_options cpu = o;
+    cpu.device = ACTSCOPE_DEVICE_CPU;
+    actscope_plan *whole = plan_of(n, &o), *q = plan_of(n, &cpu);
+    CHECK_STATUS(actscope_minimum_budget(n->layers, n->count, &o, &o.memory_budget), ACTSCOPE_OK);
+    actscope_plan *p = plan_of(n, &o);
+    CHECK_STATUS(actscope_plan_enqueue(whole, n->there, n->count, NULL), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_enqueue(q, n->here, n->count, NULL), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_wait(whole), ACTSCOPE_OK);
+    for (int round = 0; round < 2; ++round) {
+      if (round) CHECK(hook_capture_begin(hook_stream(0)) == 0);
+      CHECK_STATUS(actscope_plan_enqueue(p, n->there, n->count, hook_stream(0)), ACTSCOPE_OK);
+      if (round) CHECK(hook_capture_end(hook_stream(0)) == 0 && hook_replay() == 0);
+      CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+      for (size_t i = 0; i < n->count; ++i) {
+        const struct top_list got = top_list_by(p, n, i, __LINE__), want = top_list_by(q, n, i, __LINE__);
+        actscope_layer_report strips, once;
+        compare_top(n, i, &got, &want, __LINE__);
+        CHECK_STATUS(actscope_plan_report(p, i, &strips), ACTSCOPE_OK);
+        CHECK_STATUS(actscope_plan_report(whole, i, &once), ACTSCOPE_OK);
+        CHECK((strips.warnings & ACTSCOPE_WARN_STRIPS) && !(once.warnings & ACTSCOPE_WARN_STRIPS));
+        note(memcmp(&strips.correlation, &once.correlation, sizeof once.correlation) == 0, __LINE__, "%s: other bits in strips", n->names[i]);
+      }
+    }
+    plan_end(p);
+    plan_end(q);
+    plan_end(whole);
+  }
+  network_free(n);
+}
+
 /* More candidates than a GPU has room for: a refusal, and no list that is cut; the next step is as ever. */
 void test_top_room(void) {
   enum { N = 4, D = 600 };

@@ -231,6 +231,7 @@ int main(int argc, char **argv) {
                {"pairs kernel", test_pairs_kernel, 2},
                {"each feature", test_told, 0},         {"each feature in windows", test_told_windows, 0},
                {"largest pairs", test_top, 0},         {"more pairs than room", test_top_room, 0},
+               {"largest pairs in strips", test_top_strips, 0},
                {"nulls", test_nulls, 0},               {"nulls in strips", test_nulls_strips, 0},
                {"nulls, each alone", test_nulls_alone, 0}, {"nulls in windows", test_nulls_windows, 0},
                {"CKA", test_cka, 0},                   {"CKA, sizes", test_cka_sizes, 0},
