@@ -100,7 +100,8 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
     uint32_t held = 0;  // tiles since the last flush
     if (kCounts)
       for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) bins[k * kThreads + tid] = 0;
-    // The block's totals into the layer's state: integers, in any order.
+    // The block's totals into the layer's state: integers, in any order. Counters are another thread's from here on: every
+    // tile ends with a barrier, and the next one, and the next layer, begins with one.
     auto flush = [&] {
       uint64_t parts[6] = {sum_abs & 0xFFFFFFFFu, sum_abs >> 32, sum_square & 0xFFFFFFFFu, sum_square >> 32,
                            sum_plain & 0xFFFFFFFFu, (uint64_t)((int64_t)sum_plain >> 32)};
@@ -113,14 +114,12 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
       }
       sum_abs = sum_square = sum_plain = 0, held = 0;
       if (!kCounts) return;
-      __syncthreads();
       for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
         uint32_t sum = 0;
         for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
         sum = warp_sum(sum);
         if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k], (unsigned long long)sum);
       }
-      __syncthreads();
     };
 
     for (uint64_t k = mine; k < w.count; k += gridDim.x) {
@@ -226,8 +225,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
         };
         const bool single = !tile.whole || tile.diagonal || w.sampled || store;
         if (single) {
-          cp_async_wait<0>();
-          __syncthreads();  // all warps are through with the ring
+          __syncthreads();  // all warps are through with the ring, and no copy is under way: the last steps issued none
           float *outputs = reinterpret_cast<float *>(shared);
 #pragma unroll
           for (int o = 0; o < 16 * kCols; ++o) outputs[o * kThreads + tid] = acc[o / (4 * kCols)][o / 4 % kCols][o % 4];
@@ -311,7 +309,6 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
             if (above) atomicAdd(&top->above, (unsigned long long)above);
           }
         }
-        cp_async_wait<0>();
         __syncthreads();  // the ring is free again
         if (kMore && layer.feature_sum) {
           Sides<kHalves> &sides = *reinterpret_cast<Sides<kHalves> *>(shared);

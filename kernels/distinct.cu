@@ -172,7 +172,6 @@ distinct_pass(GRID_CONSTANT(cuda_distinct_table) table, uint32_t pass) {
       if (over) atomicOr(sum, (unsigned long long)kOverflow);
       if (zero && atomicExch(&layer.state->zero, 1ull) == 0) atomicAdd(&layer.state->count, 1ull);
     }
-    __syncthreads();
   }
 }
 

@@ -127,8 +127,7 @@ __global__ void __launch_bounds__(kThreads, 1) gram_kernel(GRID_CONSTANT(cuda_la
   }
 
   // The part, in the order (register, thread): neighbours write neighbours. Strips add to it, in their order.
-  cp_async_wait<0>();
-  __syncthreads();  // the ring is free
+  __syncthreads();  // the ring is free, and no copy is under way: the last steps issued none
   const bool stays = has_parts(layer), adds = layer.gram_parts && !layer.gram_begins;
   float *parts = !stays ? reinterpret_cast<float *>(shared)
                         : (layer.gram_parts ? layer.gram_parts : partial + layer.first_partial * kOutputs) + (uint64_t)tile * splits * kOutputs;
