@@ -56,9 +56,8 @@ __device__ __forceinline__ Place place_of(const Cut &c, uint32_t block) {
   p.first = c.inner * p.slice / c.slices, p.stop = c.inner * (p.slice + 1) / c.slices;
   return p;
 }
-// The sum of the lanes of each outer index, in order; valid in lane 0.
+// The sum of the lanes of each outer index, in order; valid in lane 0. A barrier must lie between two calls.
 __device__ __forceinline__ double merge_lanes(double mine, const Cut &c, const Place &p, double *shared) {
-  __syncthreads();
   shared[p.lane * (int)c.across + p.outer] = mine;
   __syncthreads();
   if (p.lane == 0)

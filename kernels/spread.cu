@@ -47,8 +47,6 @@ __global__ void __launch_bounds__(kThreads) spread_kernel(GRID_CONSTANT(cuda_lay
     layer.square[i * kSide + j] = fabsf((float)(r * layer.weight[i] * layer.weight[side + j]));
   }
   if (!last_block(done + blockIdx.y, kBlocks)) return;
-  if (tid < kSide) rows[tid] = columns[tid] = 0;
-  __syncthreads();
   if (tid < 2 * kSide && tid % kSide < side) {
     double sum = 0;
     for (uint32_t k = 0; k < side; ++k) sum += (double)layer.square[tid < kSide ? tid * kSide + k : k * kSide + tid % kSide];

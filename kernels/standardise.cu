@@ -136,14 +136,13 @@ __global__ void __launch_bounds__(kSelectThreads) select_kernel(GRID_CONSTANT(cu
       health[2] += (unsigned long long)column_dead(&c);
     }
     const unsigned ballot = __ballot_sync(kFullMask, valid);
-    __syncthreads();
     if (lane == 0) warps[warp] = (uint32_t)__popc(ballot);
     __syncthreads();
     uint32_t at = base;
     for (int w = 0; w < warp; ++w) at += warps[w];
     if (valid) ordered[at + (uint32_t)__popc(ballot & ((1u << lane) - 1))] = (uint32_t)f;
     __syncthreads();
-    if (tid == kSelectThreads - 1) base = at + warps[31];
+    if (tid == kSelectThreads - 1) base = at + (uint32_t)__popc(ballot);  // warps[] may be written again
   }
   block_sum<kSelectThreads>(health, sums);
   const uint64_t valid = base;
