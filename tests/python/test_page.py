@@ -490,6 +490,23 @@ class Written(unittest.TestCase):
         self.assertEqual([tag for tag, _ in page.tags].count("script"), 1)
         self.assertTrue('<script>alert(1)</script>"\'&\\u202e' in page.text and "<b>warned</b>" in page.text)
 
+    def test_lists_that_are_none(self):
+        """What stands where single pairs and features belong may be anything."""
+        first = runs.layers(2, top_pairs=3, top_features=2)
+        for kind in (None, 7, "x", {}, [], [1, "x", None], [{}], [{"i": -1, "j": 1e300, "r": "x"}, {"i": 1}], [{"feature": 2, "mean_abs": None}],
+                     {"count": 9, "first": []}, {"count": -1, "first": [1]}, {"count": 3, "first": [1, "x", 2, 3, 4, 5, 6, 7, 8, 9, 10]}, {"count": 1e300, "first": "x"}):
+            for name in ("top_pairs", "top_features", "pairless_features"):
+                records = list(runs.records(first, 1))
+                records[0]["layers"][0]["correlation"][name] = kind
+                with self.subTest(name=name, kind=kind):
+                    text, status, said = self.page(*records, name=f"{name}{self.number}.jsonl")
+                    self.number += 1
+                    self.assertEqual((status, said), (0, ""))
+                    self.assertEqual(Page(text).problems, [])
+                    self.assertFalse(re.search(r"<td>-?(nan|inf)", text))
+
+    number = 0
+
     def test_what_cannot_be_read(self):
         path = runs.write(os.path.join(self.folder, "run.jsonl"), runs.records(runs.layers(2), 3))
         with open(path, "rb") as file:
