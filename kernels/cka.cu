@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads) tell_kernel(GRID_CONSTANT(cuda_cka_pairs) t) {
   for (int k = (int)threadIdx.x; k < t.rows; k += kThreads) cuda_cka_there(t.told)[t.row[k].index] = *t.row[k].mark;
   __threadfence_system();
-  __syncthreads();
+  __syncthreads();  // all marks before the number
   if (threadIdx.x > 0) return;
   *const_cast<volatile uint64_t *>(&t.told->done) = t.words->begun;
   __threadfence_system();

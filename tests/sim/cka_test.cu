@@ -85,6 +85,14 @@ void run(const std::vector<Case> &cases) {
   CHECK_LAUNCH(actscope_cuda_select(&t, 0));
   CHECK_LAUNCH(actscope_cuda_cka_begin(&keep, 0));
   CHECK(told->begun == 1 && told->done == 0);
+  for (auto &s : all) {
+    double most = 0;
+    for (uint64_t f = 0; f < s->v.features; ++f) {
+      const column c = s->columns[f];
+      if (column_valid(&c) && c.m2 > most) most = c.m2;
+    }
+    CHECK(s->unscaled[0] == (most > 0 ? 1 / std::sqrt(most) : 0));
+  }
   CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
   CHECK_LAUNCH(actscope_cuda_gram(&t, scratch.p, counters.p, 0));
   CHECK_LAUNCH(actscope_cuda_cka_keep(&keep, counters.p, 0));
