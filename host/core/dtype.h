@@ -61,6 +61,17 @@ ACTSCOPE_FN uint32_t dtype_bins(actscope_dtype dtype) {
   }
 }
 
+/* Finite values have the bins [0, n) where they are positive, and those half of all bins further where negative. */
+ACTSCOPE_FN uint32_t dtype_finite_bins(actscope_dtype dtype) {
+  switch (dtype) {
+    case ACTSCOPE_FLOAT16: return 0x7C00;
+    case ACTSCOPE_FLOAT8_E4M3: return 0x7F;
+    case ACTSCOPE_FLOAT8_E5M2: return 0x7C;
+    case ACTSCOPE_FLOAT64: return 0x3FF80;
+    default: return 0x7F80; /* float32, bfloat16 */
+  }
+}
+
 /* The bin's value: exact for narrow types; else its midpoint, within 2^-8 of every value in the bin; the two bins that
  * hold the zeros answer 0 (absolute error below 2^-133 in float32). NaN for bins of non-finite values. */
 ACTSCOPE_FN double dtype_bin_value(actscope_dtype dtype, uint32_t bin) {

@@ -27,13 +27,24 @@ ACTSCOPE_FN int histogram_empty8(struct histogram_counts c, uint32_t bin) {
   return any == 0;
 }
 
+/* How many values the 8 bins from `bin` (a multiple of 8) on hold. */
+ACTSCOPE_FN uint64_t histogram_sum8(struct histogram_counts c, uint32_t bin) {
+  uint64_t sum = 0;
+  if (c.narrow) for (int i = 0; i < 8; ++i) sum += c.narrow[bin + i];
+  else for (int i = 0; i < 8; ++i) sum += c.wide[bin + i];
+  return sum;
+}
+
+/* Bins that are few and far between mispredict branches, each as dear as ten additions: where one of 8 bins is hit, the
+ * functions below treat all 8 as if they were. */
+
 /* Quantiles at actscope_quantile_levels, which are whole percents: the smallest v with at least q n finite values <= v.
  * Kept inside [min, max], which makes them exact for constants. NaN when n is 0. counts: dtype_bins(dtype) counters;
  * n: how many of them are finite values. */
 ACTSCOPE_FN void histogram_quantiles_of(actscope_dtype dtype, struct histogram_counts counts, uint64_t n, double min,
                                         double max, double out[ACTSCOPE_QUANTILE_COUNT]) {
   const uint32_t percent[ACTSCOPE_QUANTILE_COUNT] = {1, 5, 25, 50, 75, 95, 99};
-  uint32_t bins = dtype_bins(dtype), k = 0;
+  uint32_t bins = dtype_bins(dtype), finite = dtype_finite_bins(dtype), k = bins / 2 - finite, end = bins / 2 + finite;
   uint64_t below = 0;
   double value = core_nan();
   for (int q = 0; q < ACTSCOPE_QUANTILE_COUNT; ++q) {
@@ -42,16 +53,15 @@ ACTSCOPE_FN void histogram_quantiles_of(actscope_dtype dtype, struct histogram_c
     /* ceil(n percent / 100) without overflow or rounding */
     uint64_t target = n / 100 * percent[q] + (n % 100 * percent[q] + 99) / 100;
     if (target == 0) target = 1;
-    while (below < target && k < bins) {
+    while (below < target && k < end) {
       uint32_t bin = histogram_ascending(bins, k);
-      if (k % 8 == 0 && histogram_empty8(counts, bin & ~7u)) { k += 8; continue; }
+      if (k % 8 == 0 && k + 8 <= end) {
+        uint64_t sum = histogram_sum8(counts, bin & ~7u);
+        if (below + sum < target) { below += sum, k += 8; continue; }
+      }
       ++k;
-      uint64_t c = histogram_at(counts, bin);
-      if (c == 0) continue;
-      double v = dtype_bin_value(dtype, bin);
-      if (v != v) continue; /* not finite */
-      below += c;
-      value = v + 0.0; /* -0 reads as 0 */
+      below += histogram_at(counts, bin);
+      if (below >= target) value = dtype_bin_value(dtype, bin) + 0.0; /* -0 reads as 0 */
     }
     out[q] = value < min ? min : value > max ? max : value;
   }
@@ -62,52 +72,69 @@ ACTSCOPE_FN void histogram_quantiles(actscope_dtype dtype, const uint64_t *count
   histogram_quantiles_of(dtype, histogram_of64(counts), n, min, max, out);
 }
 
-/* The moments of a narrow type from its complete distribution: two passes over the bins, in double. */
+/* ln a for a > 0 with at most 10 bits of mantissa; logs: those of the mantissas, -1 where not known yet. */
+ACTSCOPE_FN double histogram_log(double a, double logs[1024]) {
+  const uint64_t bits = core_bits64(a);
+  const uint32_t mantissa = bits >> 42 & 1023;
+  if (logs[mantissa] < 0) logs[mantissa] = log(1 + mantissa / 1024.0);
+  return logs[mantissa] + ((double)(int)(bits >> 52) - 1023) * 0.6931471805599453;
+}
+
+/* The first bin that is hit from the k-th on, in ascending (step 1) or descending order (-1) of value; there is one. */
+ACTSCOPE_FN uint32_t histogram_extreme(actscope_dtype dtype, struct histogram_counts counts, uint32_t k, int step) {
+  for (;;) {
+    const uint32_t bin = histogram_ascending(dtype_bins(dtype), k);
+    if (histogram_at(counts, bin) != 0) return bin;
+    k += (uint32_t)(k % 8 == (step > 0 ? 0 : 7) && histogram_empty8(counts, bin & ~7u) ? 8 * step : step);
+  }
+}
+
+/* The moments of a narrow type from its complete distribution: two passes over the bins, in double. The bins of v and -v
+ * are looked at together. */
 ACTSCOPE_FN void histogram_moments_of(actscope_dtype dtype, struct histogram_counts counts, struct moments *m) {
-  uint32_t bins = dtype_bins(dtype);
-  double sum = 0, normal = dtype_smallest_normal(dtype);
+  const uint32_t bins = dtype_bins(dtype), half = bins / 2, finite = dtype_finite_bins(dtype);
+  double sum = 0, normal = dtype_smallest_normal(dtype), logs[1024];
+  for (int i = 0; i < 1024; ++i) logs[i] = -1;
   moments_init(m);
-  for (uint32_t k = 0; k < bins; ++k) {
-    uint32_t bin = histogram_ascending(bins, k);
-    if (k % 8 == 0 && histogram_empty8(counts, bin & ~7u)) { k += 7; continue; }
-    uint64_t c = histogram_at(counts, bin);
-    if (c == 0) continue;
-    double v = dtype_bin_value(dtype, bin), w = (double)c;
-    if (v != v) { /* which kind of non-finite? */
-      uint16_t word = (uint16_t)bin;
-      double raw = dtype == ACTSCOPE_FLOAT16    ? (double)dtype_f16(word)
-                   : dtype == ACTSCOPE_BFLOAT16 ? (double)dtype_bf16(word)
-                   : dtype == ACTSCOPE_FLOAT8_E5M2 ? (double)dtype_e5m2((uint8_t)bin)
-                                                   : v;
-      if (raw != raw) m->nan += c;
-      else if (raw > 0) m->positive_inf += c;
-      else m->negative_inf += c;
-      continue;
+  for (uint32_t bin = finite; bin < half; ++bin) { /* which kind of non-finite? */
+    uint16_t word = (uint16_t)bin;
+    float raw = dtype == ACTSCOPE_FLOAT16    ? dtype_f16(word)
+                : dtype == ACTSCOPE_BFLOAT16 ? dtype_bf16(word)
+                : dtype == ACTSCOPE_FLOAT8_E5M2 ? dtype_e5m2((uint8_t)bin)
+                                                : dtype_e4m3((uint8_t)bin);
+    uint64_t positive = histogram_at(counts, bin), negative = histogram_at(counts, half + bin);
+    if (raw != raw) m->nan += positive + negative;
+    else m->positive_inf += positive, m->negative_inf += negative;
+  }
+  m->n = m->zero = histogram_at(counts, 0) + histogram_at(counts, half);
+  for (uint32_t from = 0; from < finite; from += 8) {
+    if (histogram_empty8(counts, from) && histogram_empty8(counts, half + from)) continue;
+    for (uint32_t bin = from > 0 ? from : 1, end = from + 8 < finite ? from + 8 : finite; bin < end; ++bin) {
+      const uint64_t positive = histogram_at(counts, bin), negative = histogram_at(counts, half + bin), c = positive + negative;
+      const double a = dtype_bin_value(dtype, bin), w = (double)(int64_t)c * a;
+      m->n += c;
+      m->negative += negative;
+      m->subnormal += a < normal ? c : 0;
+      m->abs_sum += w;
+      m->abs_log_sum += w * histogram_log(a, logs);
+      sum += (double)((int64_t)positive - (int64_t)negative) * a;
     }
-    double a = fabs(v);
-    m->n += c;
-    sum += w * v;
-    if (v < m->min) m->min = v + 0.0;
-    if (v > m->max) m->max = v + 0.0;
-    m->abs_sum += w * a;
-    if (a > 0) m->abs_log_sum += w * a * log(a); else m->zero += c;
-    if (v < 0) m->negative += c;
-    if (a > 0 && a < normal) m->subnormal += c;
   }
   if (m->n == 0) return;
+  m->min = dtype_bin_value(dtype, histogram_extreme(dtype, counts, half - finite, 1)) + 0.0;
+  m->max = dtype_bin_value(dtype, histogram_extreme(dtype, counts, half + finite - 1, -1)) + 0.0;
   m->mean = sum / (double)m->n;
   double residue = 0;
-  for (uint32_t bin = 0; bin < bins; ++bin) {
-    if (bin % 8 == 0 && histogram_empty8(counts, bin)) { bin += 7; continue; }
-    uint64_t c = histogram_at(counts, bin);
-    if (c == 0) continue;
-    double v = dtype_bin_value(dtype, bin);
-    if (v != v) continue;
-    double d = v - m->mean, w = (double)c, d2 = d * d;
-    residue += w * d;
-    m->m2 += w * d2;
-    m->m3 += w * d2 * d;
-    m->m4 += w * d2 * d2;
+  for (uint32_t from = 0; from < finite; from += 8) {
+    if (histogram_empty8(counts, from) && histogram_empty8(counts, half + from)) continue;
+    for (uint32_t bin = from, end = from + 8 < finite ? from + 8 : finite; bin < end; ++bin) {
+      const double p = (double)(int64_t)histogram_at(counts, bin), q = (double)(int64_t)histogram_at(counts, half + bin);
+      const double a = dtype_bin_value(dtype, bin), d = a - m->mean, e = -a - m->mean, d2 = d * d, e2 = e * e;
+      residue += p * d + q * e;
+      m->m2 += p * d2 + q * e2;
+      m->m3 += p * d2 * d + q * e2 * e;
+      m->m4 += p * d2 * d2 + q * e2 * e2;
+    }
   }
   m->mean += residue / (double)m->n; /* what the rounding of `sum` left over */
 }
@@ -116,19 +143,22 @@ ACTSCOPE_FN void histogram_moments(actscope_dtype dtype, const uint64_t *counts,
   histogram_moments_of(dtype, histogram_of64(counts), m);
 }
 
-/* Distinct values of a narrow type: -0 and +0 are one, all NaN are one. */
+/* Distinct values of a narrow type: -0 and +0 are one, all NaN are one; infinities are values. */
 ACTSCOPE_FN uint64_t histogram_distinct_of(actscope_dtype dtype, struct histogram_counts counts) {
-  uint32_t bins = dtype_bins(dtype), half = bins / 2;
+  const uint32_t bins = dtype_bins(dtype), half = bins / 2, finite = dtype_finite_bins(dtype);
+  const uint32_t values = finite + (dtype != ACTSCOPE_FLOAT8_E4M3); /* infinity comes first of what is not finite */
   uint64_t count = 0;
   int nan = 0;
-  for (uint32_t bin = 0; bin < bins; ++bin) {
-    if (bin % 8 == 0 && histogram_empty8(counts, bin)) { bin += 7; continue; }
-    if (histogram_at(counts, bin) == 0) continue;
-    if (bin == half && histogram_at(counts, 0) != 0) continue; /* -0 beside +0 */
-    double v = bins == 256 ? (dtype == ACTSCOPE_FLOAT8_E4M3 ? (double)dtype_e4m3((uint8_t)bin) : (double)dtype_e5m2((uint8_t)bin))
-                           : (dtype == ACTSCOPE_FLOAT16 ? (double)dtype_f16((uint16_t)bin) : (double)dtype_bf16((uint16_t)bin));
-    if (v != v) nan = 1; else ++count;
-  }
+  for (uint32_t sign = 0; sign < bins; sign += half)
+    for (uint32_t from = 0; from < half; from += 8) {
+      if (histogram_empty8(counts, sign + from)) continue;
+      for (uint32_t bin = from; bin < from + 8; ++bin) {
+        const int hit = histogram_at(counts, sign + bin) != 0;
+        count += (uint64_t)(hit & (bin < values));
+        nan |= hit & (bin >= values);
+      }
+    }
+  count -= histogram_at(counts, 0) != 0 && histogram_at(counts, half) != 0;
   return count + (uint64_t)nan;
 }
 ACTSCOPE_FN uint64_t histogram_distinct(actscope_dtype dtype, const uint64_t *counts) {
