@@ -157,6 +157,7 @@ static void put(struct profile_sketch *sketch, uint32_t kept, int zeros, uint32_
   const uint32_t low = 0xFFFFFFFFu >> p, sentinel = 1u << (32 - p);
   const uint32_t *hashes = sketch->hashes;
   uint32_t *words = sketch->words;
+#pragma GCC unroll 4
   for (uint32_t i = 0; i < kept; ++i) {
     uint32_t h = hashes[i], w = (h & low) | sentinel;
     words[h >> (32 - p)] |= w & (0u - w);
