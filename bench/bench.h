@@ -94,7 +94,7 @@ struct bench_settings {
 };
 
 struct bench_ceilings { /* NaN where not measured */
-  double read_gbs, fma_gflops;  /* CPU */
+  double read_gbs, fma_gflops;  /* CPU: the best that the run saw */
   double copy_gbs, fp16_tflops; /* GPU: bytes read and written; cuBLAS product */
 };
 
@@ -109,7 +109,8 @@ struct row {
   const struct bench_case *c;
   uint64_t bytes, wrong, compared;
   double time, noise, hot;  /* median of the cold samples, s; half the quartiles' distance over it; median of the hot ones */
-  double rate, share;       /* GB/s or GFLOP/s of the cold median */
+  double rate, share;       /* GB/s or GFLOP/s of the cold median; of the ceiling */
+  double ceiling;           /* GB/s or GFLOP/s: the median of looks in turn with the samples (CPU), or the run's */
   int samples, in_flops;
   int throttled;            /* samples thrown away because the processor was slowed beside them */
   const char *stop;         /* why sampling ended: "time", "noise", "samples" */
@@ -120,14 +121,19 @@ struct row {
   char worst[512];          /* what was wrong, one line; "" when nothing */
 };
 /* Measures one case into row; -1 when it could not run (a line on standard error says why). */
-int bench_measure(const struct bench_settings *s, const struct bench_case *c, const struct bench_ceilings *top, struct row *row);
+/* top rises where a look at a ceiling sees more. */
+int bench_measure(const struct bench_settings *s, const struct bench_case *c, struct bench_ceilings *top, struct row *row);
 
 /* Holds the last run's reports against the oracle: row->wrong of row->compared numbers are outside their bounds. */
 void bench_check(struct bench_input *in, struct row *row);
 /* Forgets what the oracle found for earlier inputs. */
 void bench_check_close(void);
 
+/* The best of 32 looks each; a look is 64 MiB or a millisecond. NaN without memory for it. */
 void bench_cpu_ceilings(struct bench_ceilings *out, int threads);
+double bench_cpu_read_gbs(int threads);
+double bench_cpu_fma_gflops(int threads);
+void bench_cpu_ceilings_close(void);
 double bench_now(void);
 
 /* ---- Output ---------------------------------------------------------------------------------------------------------- */

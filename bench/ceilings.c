@@ -1,7 +1,9 @@
 /* ceilings.c - what the processor can do at most: read bandwidth from memory and the fp32 multiply-add rate.
  *
- * Both are taken in the same run as the cases, with the same threads: best of several, because a ceiling is what the
- * machine reached, not what it reached on average. */
+ * Both are taken with the threads of the cases: for the run the best that was seen, because a ceiling is what the machine
+ * reached; for a row again in turn with its samples, because memory that others share was seen to give 26 to 50 GB/s within
+ * an hour, and a share of what it gave a minute ago says nothing. */
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,41 +51,66 @@ static double fma_v1(long rounds, float *sink) { FMA_BODY(16, 4) }
 static uint64_t read_v1(const void *data, size_t bytes) { READ_BODY(16) }
 #pragma GCC pop_options
 
-void bench_cpu_ceilings(struct bench_ceilings *out, int threads) {
-  double (*fma_run)(long, float *) = fma_v1;
-  uint64_t (*read_run)(const void *, size_t) = read_v1;
+/* ---- Read bandwidth ------------------------------------------------------------------------------------------------------ */
+
+enum { READ_BYTES = 512 << 20, READ_PART = 64 << 20 }; /* parts in turn: none finds itself in a cache */
+static char *memory;
+static size_t next_part;
+
+double bench_cpu_read_gbs(int threads) {
+  uint64_t (*run)(const void *, size_t) = read_v1;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) fma_run = fma_v4, read_run = read_v4;
-  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) fma_run = fma_v3, read_run = read_v3;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) run = read_v4;
+  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) run = read_v3;
 #endif
-  size_t bytes = (size_t)512 << 20;
-  char *x = aligned_alloc(4096, bytes);
-  out->read_gbs = out->fma_gflops = 0;
-  if (x) {
-    memset(x, 1, bytes);
-    for (int repeat = 0; repeat < 9; ++repeat) {
-      uint64_t sink = 0;
-      double start = bench_now();
+  if (!memory) {
+    if (!(memory = aligned_alloc(4096, READ_BYTES))) return NAN;
+    memset(memory, 1, READ_BYTES);
+  }
+  const char *x = memory + next_part;
+  next_part = (next_part + READ_PART) % READ_BYTES;
+  uint64_t sink = 0;
+  const double start = bench_now();
 #pragma omp parallel num_threads(threads) reduction(^ : sink)
-      {
-        size_t parts = (size_t)omp_get_num_threads(), k = (size_t)omp_get_thread_num(), pages = bytes / 4096;
-        sink ^= read_run(x + pages * k / parts * 4096, (pages * (k + 1) / parts - pages * k / parts) * 4096);
-      }
-      double gbs = (double)bytes / (bench_now() - start) / 1e9;
-      __asm__ volatile("" ::"r"(sink));
-      if (gbs > out->read_gbs) out->read_gbs = gbs;
-    }
-    free(x);
+  {
+    size_t parts = (size_t)omp_get_num_threads(), k = (size_t)omp_get_thread_num(), pages = READ_PART / 4096;
+    sink ^= run(x + pages * k / parts * 4096, (pages * (k + 1) / parts - pages * k / parts) * 4096);
   }
-  for (int repeat = 0; repeat < 9; ++repeat) {
-    double flops = 0, start = bench_now();
+  const double t = bench_now() - start;
+  __asm__ volatile("" ::"r"(sink));
+  return READ_PART / t / 1e9;
+}
+
+/* ---- Multiply-adds ------------------------------------------------------------------------------------------------------- */
+
+double bench_cpu_fma_gflops(int threads) {
+  double (*run)(long, float *) = fma_v1;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) run = fma_v4;
+  else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) run = fma_v3;
+#endif
+  double flops = 0;
+  const double start = bench_now();
 #pragma omp parallel num_threads(threads) reduction(+ : flops)
-    {
-      float result;
-      flops += fma_run(3000000, &result);
-      __asm__ volatile("" ::"m"(result));
-    }
-    double rate = flops / (bench_now() - start) / 1e9;
-    if (rate > out->fma_gflops) out->fma_gflops = rate;
+  {
+    float result;
+    flops += run(300000, &result); /* 1 ms */
+    __asm__ volatile("" ::"m"(result));
   }
+  return flops / (bench_now() - start) / 1e9;
+}
+
+/* ---- The run's ----------------------------------------------------------------------------------------------------------- */
+
+void bench_cpu_ceilings(struct bench_ceilings *out, int threads) {
+  out->read_gbs = out->fma_gflops = NAN; /* fmax leaves it out */
+  for (int repeat = 0; repeat < 32; ++repeat) {
+    out->read_gbs = fmax(out->read_gbs, bench_cpu_read_gbs(threads));
+    out->fma_gflops = fmax(out->fma_gflops, bench_cpu_fma_gflops(threads));
+  }
+}
+
+void bench_cpu_ceilings_close(void) {
+  free(memory);
+  memory = NULL;
 }

@@ -24,8 +24,11 @@ def load(path):
         raise SystemExit(2)
 
 
-def scale(old, new, row):
-    """How much longer the new machine should take for this row: the ratio of the ceilings that bind it."""
+def scale(old, new, row, fresh):
+    """How much longer the new machine should take for this row: the ratio of the ceilings that bind it, the row's own first."""
+    for name in ("ceiling_tflops", "ceiling_gbs"):
+        if row.get(name) and fresh.get(name):
+            return row[name] / fresh[name]
     pairs = (("fp16_tflops", "fp32_gflops") if "tflops" in row else ("copy_gbs", "read_gbs"))
     for name in pairs:
         before, after = old["ceilings"].get(name), new["ceilings"].get(name)
@@ -59,7 +62,7 @@ def compare(old, new, threshold, scaled, out=sys.stdout):
             continue
         fresh = dict(new_rows[case])
         if scaled and "time_us" in fresh:
-            fresh["time_us"] /= scale(old_result, new_result, row)
+            fresh["time_us"] /= scale(old_result, new_result, row, fresh)
         ratio, noise, word = verdict(row, fresh, threshold)
         bad += word == "SLOWER" or word.endswith("WRONG")
         times = [f"{r['time_us']:12.1f}" if "time_us" in r else f"{'-':>12}" for r in (row, fresh)]

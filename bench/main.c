@@ -26,7 +26,7 @@ static void help(void) {
        "  --list             names of the cases\n"
        "  --json FILE        the same numbers as JSON\n"
        "  --seconds S        time for our samples of a case (0.4)\n"
-       "  --peer-seconds S   time for the samples of each peer of a case (0.5); each gets one sample at least\n"
+       "  --peer-seconds S   time for the samples of each peer of a case (0.3); each gets one sample at least\n"
        "  --limit S          no further case after so many seconds; those left out are named\n"
        "  --threads T        CPU threads (as many as there are)\n"
        "  --no-peers         without peers\n"
@@ -70,7 +70,7 @@ static void device_of(const char *v, struct options *o) {
 }
 
 static void parse(int argc, char **argv, struct options *o) {
-  *o = (struct options){.limit = INFINITY, .settings = {.threads = omp_get_max_threads(), .seconds = 0.4, .peer_seconds = 0.5}};
+  *o = (struct options){.limit = INFINITY, .settings = {.threads = omp_get_max_threads(), .seconds = 0.4, .peer_seconds = 0.3}};
   struct bench_settings *s = &o->settings;
   for (int i = 1; i < argc; ++i) {
     const char *v;
@@ -217,6 +217,7 @@ int main(int argc, char **argv) {
   }
   peers_stop(s->peers);
   bench_check_close();
+  bench_cpu_ceilings_close();
   gpu_close(s->gpu);
   if (o.filter) regfree(&filter);
   run.seconds = bench_now() - began;

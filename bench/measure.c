@@ -14,7 +14,8 @@
 #include "native_peers.h"
 #include "peers.h"
 
-enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 9, THROTTLED_MAX = 30 };
+enum { SAMPLES_MIN = 5, SAMPLES_QUIET = 11, SAMPLES_MAX = 61, HOT_SAMPLES = 5, PEER_SAMPLES = 9, THROTTLED_MAX = 30,
+       LOOKS = 16 };
 static const double throttled = 1.1; /* times the quickest gauge of the row: a sample beside one this slow is discarded */
 static const double quiet = 0.002; /* noise that further samples need not lower */
 static const double hot_seconds = 0.1; /* calls longer than this are not repeated hot */
@@ -199,15 +200,33 @@ static void part(struct rivals *r, struct row *row) {
   qsort(row->peer, (size_t)row->peers, sizeof *row->peer, faster);
 }
 
+/* ---- Ceilings ------------------------------------------------------------------------------------------------------------ */
+
+/* The rate that binds the row, in its own unit, once more. On a GPU nobody shares the memory: the run's figure will do. */
+static double look(const struct bench_settings *s, const struct row *row, struct bench_ceilings *top) {
+  if (s->gpu) {
+    if (!row->in_flops) return top->copy_gbs;
+    return 1e3 * top->fp16_tflops / (row->c->precision == ACTSCOPE_PRECISION_FP32 ? 3 : 1); /* products to one of fp32 quality */
+  }
+  double *best = row->in_flops ? &top->fma_gflops : &top->read_gbs;
+  const double now = row->in_flops ? bench_cpu_fma_gflops(s->threads) : bench_cpu_read_gbs(s->threads);
+  *best = fmax(*best, now);
+  return now;
+}
+
 /* ---- The row ------------------------------------------------------------------------------------------------------------- */
 
-static void sample(const struct bench_settings *s, struct call *k, struct rivals *rivals, const struct bench_ceilings *top,
+static void sample(const struct bench_settings *s, struct call *k, struct rivals *rivals, struct bench_ceilings *top,
                    struct row *row) {
-  double cold[SAMPLES_MAX], sorted[SAMPLES_MAX], hot[HOT_SAMPLES], spent = 0;
+  double cold[SAMPLES_MAX], sorted[SAMPLES_MAX], hot[HOT_SAMPLES], ceiling[LOOKS], spent = 0;
   double quickest = gauge(k), before = quickest;
-  int hots = 0;
+  const double flops = bench_flops(row->c);
+  const int bound = row->c->kind != CASE_NETWORK; /* by one ceiling; a network by both in turn */
+  int hots = 0, looks = 0;
+  row->in_flops = flops > 0;
   row->stop = "samples";
   while (row->samples < SAMPLES_MAX) {
+    if (bound && looks < LOOKS && looks <= row->samples * LOOKS / SAMPLES_MAX) ceiling[looks++] = look(s, row, top);
     double t = one_sample(k, 1);
     if (t < 0) break;
     spent += t;
@@ -236,22 +255,17 @@ static void sample(const struct bench_settings *s, struct call *k, struct rivals
   row->time = median(cold, row->samples);
   if (row->samples) row->noise = noise_of(cold, row->samples);
   row->hot = median(hot, hots);
-  const double flops = bench_flops(row->c);
-  row->in_flops = flops > 0;
   row->rate = (flops > 0 ? flops : (double)row->bytes) / row->time / 1e9;
-  if (row->c->kind == CASE_NETWORK) return;
-  if (!k->in->gpu) row->share = row->rate / (flops > 0 ? top->fma_gflops : top->read_gbs);
-  else if (flops > 0) /* three fp16 products make one of fp32 quality */
-    row->share = row->rate / 1e3 * (row->c->precision == ACTSCOPE_PRECISION_FP32 ? 3 : 1) / top->fp16_tflops;
-  else row->share = row->rate / top->copy_gbs;
+  row->ceiling = median(ceiling, looks);
+  row->share = row->rate / row->ceiling;
 }
 
-int bench_measure(const struct bench_settings *s, const struct bench_case *c, const struct bench_ceilings *top, struct row *row) {
+int bench_measure(const struct bench_settings *s, const struct bench_case *c, struct bench_ceilings *top, struct row *row) {
   struct bench_input in;
   struct rivals rivals;
   struct call call = {&in, NULL};
   const int timed = !s->profile && !s->check_only;
-  *row = (struct row){.c = c, .time = NAN, .noise = NAN, .hot = NAN, .rate = NAN, .share = NAN, .allocations = NAN,
+  *row = (struct row){.c = c, .time = NAN, .noise = NAN, .hot = NAN, .rate = NAN, .share = NAN, .ceiling = NAN, .allocations = NAN,
                       .synchronisations = NAN, .launches = NAN, .stop = ""};
   if (bench_input_open(&in, c, s->gpu, s->threads, timed)) return -1;
   row->bytes = in.bytes;

@@ -78,6 +78,7 @@ static cJSON *put_row(const struct row *r, int checked) {
   number(j, "hot_us", r->hot * 1e6);
   number(j, r->in_flops ? "tflops" : "gbs", r->in_flops ? r->rate / 1e3 : r->rate);
   number(j, "fraction_of_ceiling", r->share);
+  number(j, r->in_flops ? "ceiling_tflops" : "ceiling_gbs", r->in_flops ? r->ceiling / 1e3 : r->ceiling);
   cJSON_AddNumberToObject(j, "workspace_bytes", (double)r->workspace);
   number(j, "allocations", r->allocations);
   number(j, "synchronisations", r->synchronisations);

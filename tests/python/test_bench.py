@@ -1,5 +1,6 @@
 """actscope-bench: its rows, its JSON, that wrong numbers are seen, and that the peers compute what they are timed for."""
 import importlib.util, json, math, os, re, subprocess, sys, tempfile, textwrap, unittest
+from unittest import mock
 
 import numpy as np
 
@@ -72,7 +73,10 @@ class Rows(unittest.TestCase):
             self.assertNotIn("peer", row)
             self.assertGreater(row["hot_us"], 0)
         self.assertAlmostEqual(profile["gbs"], profile["bytes"] / profile["time_us"] / 1e3, delta=1e-6 * profile["gbs"])
-        self.assertAlmostEqual(profile["fraction_of_ceiling"], profile["gbs"] / result["ceilings"]["read_gbs"], places=9)
+        self.assertAlmostEqual(profile["fraction_of_ceiling"], profile["gbs"] / profile["ceiling_gbs"], places=9)
+        self.assertAlmostEqual(pairs["fraction_of_ceiling"], pairs["tflops"] / pairs["ceiling_tflops"], places=9)
+        self.assertLessEqual(profile["ceiling_gbs"], result["ceilings"]["read_gbs"])  # the median of looks, the best of all
+        self.assertLessEqual(1e3 * pairs["ceiling_tflops"], result["ceilings"]["fp32_gflops"])
         self.assertAlmostEqual(pairs["tflops"], 32 * 1024 * 1023 / pairs["time_us"] / 1e6, delta=1e-6 * pairs["tflops"])
 
     def test_a_peer_beside_a_row(self):
@@ -232,6 +236,13 @@ class Compare(unittest.TestCase):
                 row["time_us"] = 200.0
         code, words = self.compare(slower_machine, "--scale")
         self.assertEqual((code, words), (1, {"a": "same", "b": "same", "c": "SLOWER"}))
+
+    def test_scaled_by_the_ceilings_of_the_rows(self):
+        def slower_memory(new, rows):
+            rows["a"].update(time_us=400.0, ceiling_gbs=5.0)
+            rows["c"].update(time_us=400.0, ceiling_gbs=5.0)  # the old row has none
+        with mock.patch.dict(self.OLD["rows"][0], ceiling_gbs=20.0):
+            self.assertEqual(self.compare(slower_memory, "--scale"), (1, {"a": "same", "b": "same", "c": "SLOWER"}))
 
     def test_not_a_result(self):
         p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "compare.py"), __file__, __file__], capture_output=True)
