@@ -255,7 +255,7 @@ __device__ GPU_NOINLINE void finish_features(const cuda_finish_layer &layer, str
       p = w->pairs;
       all = w->pairs_total += total;
     }
-    pairs_finish_of(&p, layer.correlation, layer.functionals, layer.samples, f.valid, all, &r.correlation);
+    pairs_finish_of(&p, layer.correlation, layer.functionals, layer.same_pairs, layer.samples, f.valid, all, &r.correlation);
   } else if (layer.correlation == ACTSCOPE_CORRELATION_GRAM) {
     pairs_report_init(layer.samples, f.valid, &r.correlation);
     r.correlation.method = ACTSCOPE_CORRELATION_GRAM;

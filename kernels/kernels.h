@@ -431,6 +431,7 @@ struct cuda_finish_layer {
   actscope_correlation_method correlation; /* EXACT, SAMPLED or GRAM */
   uint32_t statistics, functionals;
   int32_t sketch_bits, wide;            /* wide: histogram has second words */
+  int32_t same_pairs;                   /* SAMPLED: all steps of the window look at the same */
   uint64_t elements, samples, features, pairs_wanted; /* of one step */
   const struct moments *moments;        /* wide types; of this step */
   const uint32_t *histogram, *sketch;   /* of the window, where there is one; sketch NULL: distinct_count */

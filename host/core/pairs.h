@@ -149,9 +149,10 @@ ACTSCOPE_FN void pairs_report_init(uint64_t samples, uint64_t valid, actscope_co
   out->adjusted_rms = out->mean = out->split_half = out->split_half_rms = out->noise_floor_shift = none;
 }
 
-/* EXACT and SAMPLED. The interval of a sample is 1.96 times the root of spread.h's variance; steps are independent of each
- * other. */
-ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
+/* EXACT and SAMPLED. The interval of a sample is 1.96 times the root of spread.h's variance. Steps that look at other pairs each
+ * time are independent of each other; of the same pairs, the mean over steps deviates at most as a single step does
+ * (Cauchy and Schwarz), and as much where the correlations stay what they were. */
+ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_method method, uint32_t functionals, int same_pairs,
                                  uint64_t samples, uint64_t valid, uint64_t total_pairs, actscope_correlation *out) {
   pairs_report_init(samples, valid, out);
   out->pairs_total = total_pairs; /* of all steps, where the state covers several */
@@ -167,9 +168,9 @@ ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_met
   if (out->max_abs > 1) out->max_abs = 1;
   double half = 0;
   if (p->count < out->pairs_total) {
-    double v = m > 1 ? (out->mean_square - out->mean_abs * out->mean_abs) * m / (m - 1) : 1;
-    double steps = p->shares ? (double)p->shares : 1, share = p->feature_share / steps;
-    if (v > 0) half = 1.959963984540054 * sqrt(spread_variance(v, share, m / steps, (double)valid) / steps);
+    double steps = p->shares ? (double)p->shares : 1, draws = same_pairs ? 1 : steps, share = p->feature_share / steps;
+    double drawn = m / steps * draws, v = drawn > 1 ? (out->mean_square - out->mean_abs * out->mean_abs) * drawn / (drawn - 1) : 1;
+    if (v > 0) half = 1.959963984540054 * sqrt(spread_variance(v, share, m / steps, (double)valid) / draws);
   }
   out->mean_abs_ci95[0] = out->mean_abs - half < 0 ? 0 : out->mean_abs - half;
   out->mean_abs_ci95[1] = out->mean_abs + half > 1 ? 1 : out->mean_abs + half;
@@ -185,7 +186,7 @@ ACTSCOPE_FN void pairs_finish_of(const struct pairs *p, actscope_correlation_met
 }
 ACTSCOPE_FN void pairs_finish(const struct pairs *p, actscope_correlation_method method, uint32_t functionals,
                               uint64_t samples, uint64_t valid, actscope_correlation *out) {
-  pairs_finish_of(p, method, functionals, samples, valid, pairs_total(valid), out);
+  pairs_finish_of(p, method, functionals, 0, samples, valid, pairs_total(valid), out);
 }
 
 #endif

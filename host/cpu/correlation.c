@@ -481,7 +481,7 @@ actscope_status actscope_cpu_pairs(const struct view *v, const struct column *co
     all = q->window->pairs;
     total = q->window->pairs_total += total;
   }
-  pairs_finish_of(&all, q->method, q->functionals, v->samples, valid, total, out);
+  pairs_finish_of(&all, q->method, q->functionals, q->same_pairs, v->samples, valid, total, out);
   return ACTSCOPE_OK;
 small:
   return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "correlation: %llu bytes of scratch memory are too few",

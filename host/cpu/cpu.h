@@ -44,6 +44,7 @@ struct cpu_pairs_request {
   int threads;
   struct cpu_window *window;          /* as above; *square_sum stays this step's */
   uint64_t step;                      /* SAMPLED: which pairs (core/pairs.h) */
+  int same_pairs;                     /* SAMPLED: other steps of the window look at these too */
   actscope_precision precision;       /* FP16: z-scores of 16 bits, but for float64 */
   struct pairs_feature *features;     /* with ACTSCOPE_PAIRS_FEATURES: one a feature of the tensor, added to; NULL: not wanted */
   struct top_pairs *top;              /* empty; filled with the first top_most pairs (core/top.h); NULL: not wanted */

@@ -420,7 +420,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->correlation = g.pairs ? l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT
                              : ACTSCOPE_CORRELATION_GRAM;
     f->functionals = o->pair_functionals;
-    f->pairs_wanted = o->pairs;
+    f->pairs_wanted = o->pairs, f->same_pairs = o->same_pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank, f->similarity = p.similarity;
     f->halves = p.halves, f->shift = p.shift;

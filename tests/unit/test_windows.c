@@ -175,7 +175,7 @@ Test(windows, of_gram_are_means) {
 static void check_samples(int same, int window) {
   struct cut c;
   actscope_plan *plan;
-  actscope_layer_report got, before;
+  actscope_layer_report got, before, first = {0};
   struct ref_correlation ref, all;
   uint64_t valid, list[D];
   enum { PAIRS = 100 };
@@ -203,6 +203,12 @@ static void check_samples(int same, int window) {
     ACCEPTED(actscope_plan_enqueue(plan, &c.part[0], 1, NULL));
     ACCEPTED(actscope_plan_report(plan, 0, &got));
     cr_assert_eq(got.sequence, k + 1);
+    if (k == 0) first = got;
+    { /* other pairs at every step make the interval narrower, the same do not; the activations are those of the first */
+      const double *f = first.correlation.mean_abs_ci95, *g = got.correlation.mean_abs_ci95, steps = (double)got.steps;
+      const double half = f[1] - f[0], want = same ? half : half / sqrt(steps);
+      compare_value(&q, "width of the interval", g[1] - g[0], want, same ? 1e-9 : 0.3 * want, 0);
+    }
     ref_sampled_pairs(valid, PAIRS, o.seed, same ? 0 : (uint64_t)k, pairs);
     ref_correlate(&m, compare_r_slack(N), pairs, PAIRS, &ref);
     ref.value.method = ACTSCOPE_CORRELATION_SAMPLED;
