@@ -73,7 +73,8 @@ actscope_status bench_scores_run(struct bench_scores *s, const actscope_tensor *
   struct zscores z;
   if (s->gpu) return gpu_scores_run(s->there, tensor->data, stream) ? ACTSCOPE_DEVICE_ERROR : ACTSCOPE_OK;
   view_init(&v, tensor, 0);
-  actscope_status status = actscope_cpu_columns(&v, s->threads, s->scratch, s->scratch_bytes, s->columns);
+  actscope_health health;
+  actscope_status status = actscope_cpu_columns(&v, s->threads, s->scratch, s->scratch_bytes, s->columns, &health);
   if (status) return status;
   s->valid = actscope_zscores_list(s->columns, v.features, s->list);
   actscope_zscores_init(&z, &v, s->columns, s->list, s->valid, NULL, 0, s->kernels);

@@ -23,7 +23,8 @@ ACTSCOPE_FN void column_init(struct column *c) {
 }
 ACTSCOPE_FN int column_nonfinite(const struct column *c) { return c->min != c->min; }
 ACTSCOPE_FN double column_abs_max(const struct column *c) {
-  return column_nonfinite(c) ? c->max : fmax(fabs(c->min), fabs(c->max));
+  double a = fabs(c->min), b = fabs(c->max);
+  return column_nonfinite(c) ? c->max : a > b ? a : b;
 }
 ACTSCOPE_FN int column_dead(const struct column *c) { return !(column_abs_max(c) > COLUMNS_DEAD); }
 /* m2 that under- or overflows (float64 spreads beyond about 1e+-150) counts with the constants. */
@@ -52,15 +53,22 @@ ACTSCOPE_FN void column_merge(struct column *a, double na, const struct column *
   if (b->max > a->max) a->max = b->max;
 }
 
-/* The counts over all features. */
-ACTSCOPE_FN void columns_health(const struct column *columns, uint64_t features, actscope_health *out) {
-  out->constant = out->nonfinite = out->dead = 0;
+/* Adds the counts over some features to *out. */
+ACTSCOPE_FN void columns_count(const struct column *columns, uint64_t features, actscope_health *out) {
   for (uint64_t i = 0; i < features; ++i) {
     out->constant += (uint64_t)column_constant(&columns[i]);
     out->nonfinite += (uint64_t)column_nonfinite(&columns[i]);
     out->dead += (uint64_t)column_dead(&columns[i]);
   }
+}
+/* What follows from those over all. */
+ACTSCOPE_FN void columns_counted(uint64_t features, actscope_health *out) {
   out->active_fraction = features > 0 ? 1 - (double)out->dead / (double)features : core_nan();
+}
+ACTSCOPE_FN void columns_health(const struct column *columns, uint64_t features, actscope_health *out) {
+  out->constant = out->nonfinite = out->dead = 0;
+  columns_count(columns, features, out);
+  columns_counted(features, out);
 }
 
 #endif

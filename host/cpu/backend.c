@@ -134,15 +134,13 @@ static struct top_pairs *top_of(const actscope_plan *p, const struct plan_layer 
   return k.top ? (struct top_pairs *)((char *)p->workspace + l->kept_offset + k.window + k.correlations) : NULL;
 }
 
-/* Health of the window, or of this step alone. */
-static void finish_health(struct cpu_window *w, const struct plan_layer *l, const struct column *columns, actscope_health *out) {
-  if (w) {
-    for (uint64_t i = 0; i < l->features; ++i)
-      column_merge(&w->columns[i], (double)w->samples, &columns[i], (double)l->samples);
-    w->samples += l->samples;
-    columns = w->columns;
-  }
-  columns_health(columns, l->features, out);
+/* Health of the window. */
+static void window_health(struct cpu_window *w, const struct plan_layer *l, const struct column *columns,
+                          actscope_health *out) {
+  for (uint64_t i = 0; i < l->features; ++i)
+    column_merge(&w->columns[i], (double)w->samples, &columns[i], (double)l->samples);
+  w->samples += l->samples;
+  columns_health(w->columns, l->features, out);
 }
 
 /* Adds a number that may not exist, and gives the mean of those that did. */
@@ -177,15 +175,16 @@ static actscope_status run_features(struct plan_layer *l, const struct stages *s
   actscope_layer_report *r = &l->report;
   struct column *columns = (struct column *)at->scratch;
   struct cpu_window *w = at->window;
-  uint64_t base = columns_bytes(l), rest = at->bytes - base, valid = 0, nonfinite = 0;
-  actscope_status status = actscope_cpu_columns(v, at->threads, at->scratch + base, rest, columns);
+  uint64_t base = columns_bytes(l), rest = at->bytes - base;
+  actscope_health health; /* of this step alone */
+  actscope_status status = actscope_cpu_columns(v, at->threads, at->scratch + base, rest, columns, &health);
   if (status) return status;
-  for (uint64_t i = 0; i < l->features; ++i) {
-    valid += (uint64_t)column_valid(&columns[i]);
-    nonfinite += (uint64_t)column_nonfinite(&columns[i]);
+  const uint64_t valid = l->features - health.constant - health.nonfinite;
+  if (health.nonfinite) r->warnings |= ACTSCOPE_WARN_NONFINITE;
+  if (o->statistics & ACTSCOPE_HEALTH) {
+    if (w) window_health(w, l, columns, &r->health);
+    else r->health = health;
   }
-  if (nonfinite) r->warnings |= ACTSCOPE_WARN_NONFINITE;
-  if (o->statistics & ACTSCOPE_HEALTH) finish_health(w, l, columns, &r->health);
 
   double square_sum = 0, frobenius = core_nan(), effective = core_nan();
   int exact = 0;

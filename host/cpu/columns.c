@@ -181,22 +181,24 @@ static void run_samples(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, 
 }
 
 actscope_status actscope_cpu_columns(const struct view *v, int threads, void *scratch, uint64_t bytes,
-                                     struct column *columns) {
+                                     struct column *columns, actscope_health *health) {
   enum layout layout = actscope_tile_samples_inner(v) ? SAMPLES : actscope_tile_neighbours(&v->feature) ? ROWS : ROWS_APART;
   struct cut c = cut_for(layout, v->samples, v->features);
   uint64_t partial = partial_bytes(&c, v->features), tasks = c.blocks * c.chunks;
   if (c.chunks == 0) {
     for (uint64_t f = 0; f < v->features; ++f) column_init(&columns[f]);
+    columns_health(columns, v->features, health);
     return ACTSCOPE_OK;
   }
   if (bytes < partial + (uint64_t)threads * thread_bytes())
     return actscope_fail(ACTSCOPE_WORKSPACE_TOO_SMALL, "feature moments: %llu bytes of scratch memory are too few",
                          (unsigned long long)bytes);
   struct column *parts = c.chunks > 1 ? (struct column *)((char *)scratch + (uint64_t)threads * thread_bytes()) : columns;
-  uint64_t next = 0;
-#pragma omp parallel num_threads(threads) default(shared)
+  uint64_t next = 0, constant = 0, nonfinite = 0, dead = 0;
+#pragma omp parallel num_threads(threads) default(shared) reduction(+ : constant, nonfinite, dead)
   {
     struct worker w;
+    actscope_health counts = {0};
     worker_init(&w, v, (char *)scratch + (uint64_t)omp_get_thread_num() * thread_bytes());
     for (;;) {
       uint64_t t = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
@@ -207,6 +209,7 @@ actscope_status actscope_cpu_columns(const struct view *v, int threads, void *sc
       w.kernels->init(&w.state, (n + LANES_MAX - 1) / LANES_MAX * LANES_MAX);
       if (layout == SAMPLES) run_samples(&w, f0, n, c0, c1); else run_rows(&w, f0, n, c0, c1);
       w.kernels->finish(&w.state, n, parts + part * v->features + f0);
+      if (c.chunks == 1) columns_count(columns + f0, n, &counts);
     }
     if (c.chunks > 1) {
 #pragma omp barrier
@@ -217,8 +220,12 @@ actscope_status actscope_cpu_columns(const struct view *v, int threads, void *sc
           uint64_t c0 = part * c.chunk, c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
           column_merge(&columns[f], (double)c0, &parts[part * v->features + f], (double)(c1 - c0));
         }
+        columns_count(&columns[f], 1, &counts);
       }
     }
+    constant += counts.constant, nonfinite += counts.nonfinite, dead += counts.dead;
   }
+  *health = (actscope_health){.constant = constant, .nonfinite = nonfinite, .dead = dead};
+  columns_counted(v->features, health);
   return ACTSCOPE_OK;
 }

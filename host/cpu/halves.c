@@ -42,7 +42,8 @@ actscope_status actscope_cpu_halves(const actscope_tensor *t, int channels, int 
   uint64_t left = bytes - columns_bytes(features), valid = 0;
   columns[0] = scratch, columns[1] = columns[0] + features;
   for (int k = 0; k < 2; ++k) {
-    actscope_status status = actscope_cpu_columns(&v[k], threads, at, left, columns[k]);
+    actscope_health health;
+    actscope_status status = actscope_cpu_columns(&v[k], threads, at, left, columns[k], &health);
     if (status) return status;
   }
   uint32_t *list = (uint32_t *)at;

@@ -52,8 +52,12 @@ static inline struct column *stage_columns(const struct view *v, int threads) {
   struct column *c = calloc(v->features + 1, sizeof *c);
   memset(c, POISON_NAN, (v->features + 1) * sizeof *c);
   stage_memory(&m, actscope_cpu_columns_need(v->dtype, v->samples, v->features, threads), LEAST);
-  actscope_status status = actscope_cpu_columns(v, threads, m.g.data, m.bytes, c);
+  actscope_health health, again;
+  actscope_status status = actscope_cpu_columns(v, threads, m.g.data, m.bytes, c, &health);
   cr_assert_eq(status, ACTSCOPE_OK, "%s", actscope_last_error());
+  columns_health(c, v->features, &again);
+  cr_assert(health.constant == again.constant && health.nonfinite == again.nonfinite && health.dead == again.dead);
+  cr_assert(v->features == 0 || health.active_fraction == again.active_fraction);
   for (size_t i = 0; i < sizeof *c; ++i)
     cr_assert_eq(((unsigned char *)&c[v->features])[i], POISON_NAN, "a state too many was written");
   stage_memory_check(&m, "columns");

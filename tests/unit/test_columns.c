@@ -101,6 +101,8 @@ ParameterizedTest(int *isa, columns, every_size) {
     }
   run(DATA_OFFSET, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 20000, 5); /* samples in chunks */
   run(DATA_OFFSET, ACTSCOPE_FLOAT32, LAYOUT_COLUMNS, 20000, 5);
+  run(DATA_CONSTANT_COLUMNS, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 9000, 31);
+  run(DATA_SPECIALS, ACTSCOPE_BFLOAT16, LAYOUT_ROWS, 9000, 31);
   run(DATA_NORMAL, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 9, 9001); /* features in blocks */
   run(DATA_NORMAL, ACTSCOPE_FLOAT64, LAYOUT_COLUMNS, 9, 9001);
 }
@@ -176,7 +178,8 @@ Test(columns, too_little_memory_is_an_error) {
   stage_input(&in, DATA_NORMAL, 3, ACTSCOPE_FLOAT32, LAYOUT_ROWS, 40, 40);
   struct column c[40];
   char scratch[64];
-  cr_assert_eq(actscope_cpu_columns(&in.v, 2, scratch, sizeof scratch, c), ACTSCOPE_WORKSPACE_TOO_SMALL);
+  actscope_health health;
+  cr_assert_eq(actscope_cpu_columns(&in.v, 2, scratch, sizeof scratch, c, &health), ACTSCOPE_WORKSPACE_TOO_SMALL);
   cr_assert(strlen(actscope_last_error()) > 0);
   stage_input_free(&in);
 }

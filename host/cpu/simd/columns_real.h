@@ -107,29 +107,43 @@ static void NAME(samples)(const void *data, uint64_t n, const struct columns_sta
 }
 
 static void NAME(init)(const struct columns_state *s, uint64_t n) {
-  REAL *pivot = s->pivot, *low = s->min, *high = s->max;
-  for (uint64_t i = 0; i < n; ++i) {
-    pivot[i] = 0;
-    low[i] = (REAL)core_infinity();
-    high[i] = -(REAL)core_infinity();
-    s->s1[i] = s->s2[i] = s->mean[i] = s->m2[i] = 0;
-  }
+  REAL *low = s->min, *high = s->max;
+  for (uint64_t i = 0; i < n; ++i) low[i] = (REAL)core_infinity();
+  for (uint64_t i = 0; i < n; ++i) high[i] = -(REAL)core_infinity();
+  memset(s->pivot, 0, n * sizeof(REAL));
+  memset(s->s1, 0, n * sizeof *s->s1);
+  memset(s->s2, 0, n * sizeof *s->s2);
+  memset(s->mean, 0, n * sizeof *s->mean);
+  memset(s->m2, 0, n * sizeof *s->m2);
 }
 
+/* Two features at a time; the arrays have room for one more than n. */
 static void NAME(finish)(const struct columns_state *s, uint64_t n, struct column *out) {
+  typedef double pair __attribute__((vector_size(16)));
+  typedef double place __attribute__((vector_size(16), aligned(8), may_alias));
+  typedef int64_t mask __attribute__((vector_size(16)));
   const REAL *low = s->min, *high = s->max;
-  for (uint64_t i = 0; i < n; ++i) {
-    double a = low[i], b = high[i], mean = s->mean[i], m2 = s->m2[i];
-    int equal = a == b, bad = mean != mean;
-    out[i].mean = equal ? a : mean;
-    out[i].m2 = equal ? 0 : m2;
-    out[i].min = a;
-    out[i].max = b;
-    if (__builtin_expect(bad, 0)) {
-      out[i].mean = out[i].m2 = 0;
-      out[i].min = core_nan();
-      out[i].max = a > b ? -1 : fabs(a) > fabs(b) ? fabs(a) : fabs(b);
-    }
+  const double *means = s->mean, *squares = s->m2;
+  mask bad = {0, 0};
+  for (uint64_t i = 0; i < n; i += 2) {
+    pair a = {low[i], low[i + 1]}, b = {high[i], high[i + 1]};
+    pair mean = *(const place *)(means + i), m2 = *(const place *)(squares + i);
+    mask equal = a == b;
+    bad |= mean != mean;
+    mean = (pair)(((mask)a & equal) | ((mask)mean & ~equal));
+    m2 = (pair)((mask)m2 & ~equal);
+    *(place *)&out[i].mean = (pair){mean[0], m2[0]};
+    *(place *)&out[i].min = (pair){a[0], b[0]};
+    if (i + 1 == n) break;
+    *(place *)&out[i + 1].mean = (pair){mean[1], m2[1]};
+    *(place *)&out[i + 1].min = (pair){a[1], b[1]};
+  }
+  for (uint64_t i = 0; (bad[0] | bad[1]) && i < n; ++i) {
+    double a = fabs((double)low[i]), b = fabs((double)high[i]);
+    if (means[i] == means[i]) continue;
+    out[i].mean = out[i].m2 = 0;
+    out[i].min = core_nan();
+    out[i].max = low[i] > high[i] ? -1 : a > b ? a : b;
   }
 }
 
