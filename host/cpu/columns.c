@@ -134,18 +134,25 @@ static void merge_run(struct worker *w, uint64_t f0, uint64_t at, uint64_t n, ui
   for (uint64_t i = 0; i < count; ++i) redo(w, f0 + odd[i], odd[i], from, to, before);
 }
 
-/* Rows of features, a few samples at a time. */
+/* Rows of features, where they are or, converted, a few samples at a time. */
 static void run_rows(struct worker *w, uint64_t f0, uint64_t n, uint64_t c0, uint64_t c1) {
   struct tile_reader reader;
   actscope_tile_open(&reader, w->view, 0, (struct tile_indices){0, f0, n});
-  uint64_t fit = BUFFER / (n * actscope_tile_size(w->view->dtype)) / COLUMNS_GROUP * COLUMNS_GROUP;
+  const size_t size = actscope_tile_size(w->view->dtype);
+  const uint64_t most = BUFFER / (n * size), fit = most < COLUMNS_GROUP ? most : most / COLUMNS_GROUP * COLUMNS_GROUP;
+  columns_rows *direct = w->kernels->rows[w->view->dtype];
+  columns_rows *converted = w->kernels->rows[w->wide ? ACTSCOPE_FLOAT64 : ACTSCOPE_FLOAT32];
   for (uint64_t s = c0; s < c1; s += RUN) {
     uint64_t end = c1 - s < RUN ? c1 : s + RUN;
-    uint64_t step = actscope_tile_in_place(&reader, (struct tile_indices){0, s, end - s}) ? RUN : fit < RUN ? fit : RUN;
-    for (uint64_t r = s; r < end; r += step) {
-      uint64_t rows = end - r < step ? end - r : step;
-      struct tile t = actscope_tile_read(&reader, (struct tile_indices){0, r, rows}, w->buffer);
-      w->kernels->rows(t.data, t.ld, rows, n, &w->state, r == c0);
+    struct tile t;
+    if (direct && actscope_tile_raw(&reader, (struct tile_indices){0, s, end - s}, &t)) {
+      direct(t.data, t.ld, end - s, n, &w->state, s == c0);
+    } else {
+      for (uint64_t r = s; r < end; r += fit) {
+        uint64_t rows = end - r < fit ? end - r : fit;
+        t = actscope_tile_read(&reader, (struct tile_indices){0, r, rows}, w->buffer);
+        converted(t.data, t.ld, rows, n, &w->state, r == c0);
+      }
     }
     merge_run(w, f0, 0, n, s, end, s - c0);
   }

@@ -76,25 +76,30 @@ static int rows_linear(const struct view_side *side, struct tile_indices outer, 
   return 1;
 }
 
-static int in_place(const struct tile_reader *r, struct tile_indices outer, int64_t *first, int64_t *ld) {
+int actscope_tile_raw(const struct tile_reader *r, struct tile_indices outer, struct tile *t) {
   const struct view_side *side = r->inner_is_sample ? &r->view->feature : &r->view->sample;
-  return (r->view->dtype == ACTSCOPE_FLOAT32 || r->view->dtype == ACTSCOPE_FLOAT64) && r->runs == 1 &&
-         rows_linear(side, outer, first, ld);
+  int64_t first;
+  if (r->runs != 1 || !rows_linear(side, outer, &first, &t->ld)) return 0;
+  t->data = (const char *)r->view->data + (first + r->offset[0]) * (int64_t)actscope_dtype_size(r->view->dtype);
+  return 1;
+}
+
+static int in_place(const struct tile_reader *r, struct tile_indices outer, struct tile *t) {
+  return !dtype_is_narrow(r->view->dtype) && actscope_tile_raw(r, outer, t);
 }
 
 int actscope_tile_in_place(const struct tile_reader *r, struct tile_indices outer) {
-  int64_t first, ld;
-  return in_place(r, outer, &first, &ld);
+  struct tile t;
+  return in_place(r, outer, &t);
 }
 
 struct tile actscope_tile_read(const struct tile_reader *r, struct tile_indices outer, void *buffer) {
   const struct view *v = r->view;
   const struct view_side *side = r->inner_is_sample ? &v->feature : &v->sample;
-  int64_t first, ld;
+  struct tile there;
   size_t from = actscope_dtype_size(v->dtype), to = actscope_tile_size(v->dtype);
   const char *data = v->data;
-  if (in_place(r, outer, &first, &ld))
-    return (struct tile){data + (first + r->offset[0]) * (int64_t)from, ld};
+  if (in_place(r, outer, &there)) return there;
   const struct convert_table *table = actscope_simd_convert();
   uint64_t last = 0, left = 0;
   int64_t at = 0, stride = 0;

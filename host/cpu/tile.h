@@ -44,7 +44,10 @@ static inline size_t actscope_tile_size(actscope_dtype dtype) { return dtype == 
 
 void actscope_tile_open(struct tile_reader *r, const struct view *v, int inner_is_sample, struct tile_indices inner);
 
-/* 1 when the rows need no copy and lie at one distance. */
+/* 1 when the rows are whole runs at one distance: *t is where, in the tensor's own type. */
+int actscope_tile_raw(const struct tile_reader *r, struct tile_indices outer, struct tile *t);
+
+/* The same where that type is a tile's too: rows need no copy. */
 int actscope_tile_in_place(const struct tile_reader *r, struct tile_indices outer);
 
 /* Rows `outer`; buffer holds outer.count * inner values. */

@@ -156,6 +156,30 @@ ParameterizedTest(int *isa, columns, channels) {
   }
 }
 
+/* Five samples of every seven: rows that lie at no one distance, as wide as a block of features gets. */
+ParameterizedTestParameters(columns, rows_in_groups) { return instruction_sets(); }
+ParameterizedTest(int *isa, columns, rows_in_groups) {
+  USE_INSTRUCTION_SET(*isa);
+  enum { D = 8200 };
+  static const int64_t shape[] = {3, D, 5}, strides[] = {7 * D, 1, D};
+  double *x = malloc(21 * D * sizeof *x);
+  for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype) {
+    struct stage_input in;
+    data_fill(DATA_CONSTANT_COLUMNS, 7, (actscope_dtype)dtype, x, 21, D);
+    data_lay_out(&in.t, x, (actscope_dtype)dtype, 21, D, LAYOUT_ROWS);
+    actscope_tensor t = in.t.tensor;
+    t.ndim = 3, t.shape = shape, t.strides = strides;
+    view_init(&in.v, &t, 1);
+    ref_matrix_load(&in.m, &t, 1);
+    snprintf(in.name, sizeof in.name, "groups of rows, dtype %d", dtype);
+    struct column *got = stage_columns(&in.v, 2);
+    check(&in, got);
+    free(got);
+    stage_input_free(&in);
+  }
+  free(x);
+}
+
 Test(columns, threads_do_not_change_a_bit) {
   static const uint64_t shapes[][2] = {{128, 3000}, {30000, 40}, {700, 700}};
   for (int k = 0; k < 3; ++k)

@@ -24,6 +24,30 @@ LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
 #define SMALL 1e-35 /* squares below 1e-38 lose digits; 256 of them come to 2e-7 of this */
 #define LARGE 1e38
 #include "cpu/simd/columns_real.h"
+
+#define ROWS(x) x##_f32
+#define SOURCE float
+#define FROM vf_load
+#include "cpu/simd/columns_rows.h"
+#undef ROWS
+#undef SOURCE
+#undef FROM
+#define ROWS(x) x##_bf16
+#define SOURCE uint16_t
+#define FROM vf_from_bf16
+#include "cpu/simd/columns_rows.h"
+#undef ROWS
+#undef FROM
+#if defined(LANES_F16)
+#define ROWS(x) x##_f16
+#define FROM vf_from_f16
+#include "cpu/simd/columns_rows.h"
+#undef ROWS
+#undef FROM
+#else
+#define rows_f16 0
+#endif
+#undef SOURCE
 #undef NAME
 #undef REAL
 #undef VEC
@@ -55,6 +79,12 @@ LANE_FN void add_wide(double *p, vd v) { vd_store(p, vd_load(p) + v); }
 #define LARGE 1e307
 #include "cpu/simd/columns_real.h"
 
+#define ROWS(x) x##_f64
+#define SOURCE double
+#define FROM vd_load
+#include "cpu/simd/columns_rows.h"
+
 const struct columns_table SIMD_TABLE(columns) = {
-    {init_single, rows_single, samples_single, merge_single, finish_single},
-    {init_wide, rows_wide, samples_wide, merge_wide, finish_wide}};
+    {init_single, {[ACTSCOPE_FLOAT32] = rows_f32, [ACTSCOPE_BFLOAT16] = rows_bf16, [ACTSCOPE_FLOAT16] = rows_f16},
+     samples_single, merge_single, finish_single},
+    {init_wide, {[ACTSCOPE_FLOAT64] = rows_f64}, samples_wide, merge_wide, finish_wide}};

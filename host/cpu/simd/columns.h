@@ -21,10 +21,13 @@ struct columns_state {
   double *mean, *m2;
 };
 
+/* Rows of features: adds rows x n values. first: nothing came before, and the pivots are chosen. */
+typedef void columns_rows(const void *x, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s,
+                          int first);
+
 struct columns_kernels {
   void (*init)(const struct columns_state *s, uint64_t n);
-  /* Rows of features: adds rows x n values. first: nothing came before, and the pivots are chosen. */
-  void (*rows)(const void *x, int64_t ld, uint64_t rows, uint64_t n, const struct columns_state *s, int first);
+  columns_rows *rows[6]; /* by the actscope_dtype in memory; NULL: only after conversion to float */
   /* One feature's samples side by side: the same for entry f. */
   void (*samples)(const void *x, uint64_t n, const struct columns_state *s, uint64_t f, int first);
   /* Ends a run of k samples after `before` others: merges it into mean and m2 and moves the pivot there. Features
