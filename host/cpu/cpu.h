@@ -22,6 +22,7 @@ struct cpu_profile_request {
   actscope_distinct_method distinct; /* resolved: EXACT or SKETCH; narrow types are exact either way */
   int sketch_bits, threads;
   struct cpu_window *window; /* NULL, or the states so far, which this step joins: the numbers are then the window's */
+  int windowed;              /* there is one, or will be when the stage runs */
 };
 struct cpu_need actscope_cpu_profile_need(const struct cpu_profile_request *q, actscope_dtype dtype, uint64_t elements);
 /* Fills *profile (when a part of it is asked for; parts not asked for are NaN or 0) and *distinct (when asked for).

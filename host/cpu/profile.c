@@ -35,6 +35,7 @@ struct layout {
   /* what is done */
   uint32_t statistics;
   int narrow, sums, histogram, sketch_bits /* 0: none */, exact /* wide types only */, wide_counts;
+  actscope_dtype dtype;
   uint32_t bins, block;
   size_t size; /* bytes of an element */
   uint64_t elements, chunks, chunk;
@@ -80,11 +81,14 @@ static void layout_init(struct layout *l, const struct cpu_profile_request *q, a
   l->statistics = q->statistics & (ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT);
   l->elements = elements;
   l->size = dtype == ACTSCOPE_FLOAT64 ? 8 : dtype == ACTSCOPE_FLOAT32 ? 4 : dtype_bins(dtype) == 256 ? 1 : 2;
+  l->dtype = dtype;
   l->narrow = dtype_is_narrow(dtype);
   l->bins = dtype_bins(dtype);
-  l->block = l->narrow ? NARROW_BLOCK : PROFILE_BLOCK * 4 / (uint32_t)l->size; /* 16 KiB: half of a first-level cache */
-  l->histogram = l->narrow ? l->statistics != 0 : (l->statistics & ACTSCOPE_QUANTILES) != 0;
-  l->sums = !l->narrow && (l->statistics & ACTSCOPE_PROFILE);
+  /* A narrow type's histogram gives everything; of 16-bit types moments alone are quicker without. */
+  const int alone = l->statistics == ACTSCOPE_MOMENTS && !q->windowed && actscope_simd_profile()->sums[dtype];
+  l->histogram = l->narrow ? l->statistics != 0 && !alone : (l->statistics & ACTSCOPE_QUANTILES) != 0;
+  l->sums = (l->statistics & ACTSCOPE_PROFILE) && !(l->narrow && l->histogram);
+  l->block = l->narrow && !l->sums ? NARROW_BLOCK : l->size == 8 ? PROFILE_BLOCK / 2 : PROFILE_BLOCK; /* sums: 16 KiB */
   l->wide_counts = l->histogram && elements >= actscope_profile_wide_from;
   if (!l->narrow && (l->statistics & ACTSCOPE_DISTINCT)) {
     l->exact = q->distinct == ACTSCOPE_DISTINCT_EXACT;
@@ -325,11 +329,11 @@ static void sum_block(struct worker *w, const void *x, uint32_t n, const struct 
   struct segment *g = &w->segment;
   struct profile_sums b;
   int flags = l->statistics & ACTSCOPE_ENTROPY ? PROFILE_ENTROPY : 0;
-  profile_sums_function *sums = l->size == 4 ? simd->sums32 : simd->sums64;
-  if (!w->opened) actscope_segment_begin(g, x, n, l->size);
+  profile_sums_function *sums = simd->sums[l->dtype];
+  if (!w->opened) actscope_segment_begin(g, x, n, l->dtype);
   w->opened = 1;
   sums(x, n, &g->frame, flags, counts, &b);
-  actscope_segment_add(g, sums, flags, x, n, l->size, &b);
+  actscope_segment_add(g, sums, flags, x, n, &b);
 }
 
 static void insert_keys(struct worker *w, const void *x, uint32_t n) {
@@ -354,7 +358,7 @@ static void consume(struct worker *w, const void *x, uint32_t n) {
   }
   const struct profile_counts *counts = counts_of(w);
   if (l->sums) sum_block(w, x, n, counts);
-  if (l->narrow) {
+  if (l->narrow && counts) {
     if (l->size == 2) job->simd->count16(x, n, counts);
     else job->simd->count8(x, n, counts);
   }
@@ -553,7 +557,7 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
       window_join(q->window, &l, &m, &counts, l.sketch_bits && !l.exact ? first.sketch.words : 0);
       m = q->window->moments;
     }
-    if (l.narrow) {
+    if (l.narrow && l.histogram) {
       histogram_moments_of(v->dtype, counts, &m);
       if (l.statistics & ACTSCOPE_DISTINCT) exact = histogram_distinct_of(v->dtype, counts);
     }

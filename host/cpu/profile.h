@@ -23,7 +23,8 @@ struct profile_sums {
   uint32_t nan, positive_inf, negative_inf; /* 0 unless PROFILE_MASKED */
 };
 struct profile_frame {
-  double pivot, scale, abs_scale; /* exact in the type of the elements */
+  double pivot, scale, abs_scale; /* exact in the type of the sums */
+  double normal;                  /* magnitudes below it are subnormal: the smallest normal one of the elements' type */
 };
 enum {
   PROFILE_ENTROPY = 1,
@@ -50,8 +51,9 @@ struct profile_sketch {
 typedef void profile_sums_function(const void *x, uint32_t n, const struct profile_frame *frame, int flags,
                                    const struct profile_counts *counts, struct profile_sums *out);
 struct profile_table {
-  /* float32 and float64: up to PROFILE_BLOCK elements. counts may be NULL: no histogram. */
-  profile_sums_function *sums32, *sums64;
+  /* By actscope_dtype, for up to PROFILE_BLOCK elements; counts may be NULL: no histogram. 16-bit types are summed as
+   * floats, moments alone, where that is quicker than their histogram; NULL for others. */
+  profile_sums_function *sums[6];
   /* Histograms of narrow types: any number of elements below 2^31. */
   void (*count16)(const void *x, uint64_t n, const struct profile_counts *counts);
   void (*count8)(const void *x, uint64_t n, const struct profile_counts *counts);

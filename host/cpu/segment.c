@@ -20,18 +20,19 @@ void actscope_segment_close(struct segment *g) {
   g->n = g->s1 = g->s2 = g->s3 = g->s4 = g->abs = g->abs_log2 = 0;
 }
 
-static double load(const void *x, uint32_t i, size_t size) {
-  if (size == 8) { double v; memcpy(&v, (const char *)x + i * sizeof v, sizeof v); return v; }
-  float v;
-  memcpy(&v, (const char *)x + i * sizeof v, sizeof v);
-  return v;
+/* Elements may lie at any address. */
+static double load(const void *x, uint32_t i, actscope_dtype dtype) {
+  double v;
+  const size_t size = (size_t)dtype_bytes(dtype);
+  memcpy(&v, (const char *)x + i * size, size);
+  return dtype_load(dtype, &v, 0);
 }
 
 static int clamp(int v, int limit) { return v > limit ? limit : v < -limit ? -limit : v; }
 
-static void segment_frame(struct segment *g, double pivot, int scale_log, int abs_log, size_t size) {
-  int limit = size == 8 ? 1000 : 126, e = (int)g->closed.exponent;
-  g->frame.pivot = size == 4 ? (double)(float)pivot : pivot;
+static void segment_frame(struct segment *g, double pivot, int scale_log, int abs_log) {
+  int wide = g->dtype == ACTSCOPE_FLOAT64, limit = wide ? 1000 : 126, e = (int)g->closed.exponent;
+  g->frame.pivot = wide ? pivot : (double)(float)pivot;
   g->scale_log = clamp(scale_log, limit);
   g->abs_log = clamp(abs_log, limit);
   g->frame.scale = ldexp(1, -g->scale_log);
@@ -43,27 +44,27 @@ static void segment_frame(struct segment *g, double pivot, int scale_log, int ab
 }
 
 /* A new segment, framed by the finite ones of n elements. */
-static void segment_open(struct segment *g, const void *x, uint32_t n, size_t size) {
+static void segment_open(struct segment *g, const void *x, uint32_t n) {
   double top = 0, sum = 0, abs = 0, square = 0, k = 0;
   actscope_segment_close(g);
   for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size);
+    double v = load(x, i, g->dtype);
     if (core_finite(v) && fabs(v) > top) top = fabs(v);
   }
   int t = top > 0 ? clamp(ilogb(top), 1000) : 0;
   double unit = ldexp(1, -t);
   for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size);
+    double v = load(x, i, g->dtype);
     if (!core_finite(v)) continue;
     k += 1, sum += v * unit, abs += fabs(v * unit);
   }
   double pivot = k > 0 ? ldexp(sum / k, t) : 0;
-  if (size == 4) pivot = (float)pivot;
+  if (g->dtype != ACTSCOPE_FLOAT64) pivot = (float)pivot;
   for (uint32_t i = 0; i < n; ++i) {
-    double v = load(x, i, size), d = v * unit - pivot * unit;
+    double v = load(x, i, g->dtype), d = v * unit - pivot * unit;
     if (core_finite(v)) square += d * d;
   }
-  segment_frame(g, pivot, square > 0 ? ilogb(sqrt(square / k)) + t : t, abs > 0 ? ilogb(abs / k) + t : t, size);
+  segment_frame(g, pivot, square > 0 ? ilogb(sqrt(square / k)) + t : t, abs > 0 ? ilogb(abs / k) + t : t);
 }
 
 /* All values so far, with a block, in the segment's units. */
@@ -95,47 +96,49 @@ static enum verdict segment_judge(const struct segment *g, const struct profile_
 }
 
 /* A new segment for a block that is FAR, by its sums. */
-static void segment_follow(struct segment *g, const struct profile_sums *b, size_t size) {
+static void segment_follow(struct segment *g, const struct profile_sums *b) {
   struct so_far s = segment_with(g, b);
   double mean = b->s1 / b->n, pivot = near(mean, s.mean, s.variance) ? s.mean : mean;
   int scale_log = g->scale_log, abs_log = g->abs_log;
   pivot = g->frame.pivot + ldexp(pivot, scale_log);
   actscope_segment_close(g);
-  segment_frame(g, pivot, scale_log + ilogb(sqrt(s.variance)), abs_log + ilogb(s.abs / s.n), size);
+  segment_frame(g, pivot, scale_log + ilogb(sqrt(s.variance)), abs_log + ilogb(s.abs / s.n));
 }
 
 /* The logarithms of a few values in double: an error of one logarithm is one of the entropy over ln n. */
-static void log_exactly(const void *x, uint32_t n, size_t size, double scale, struct profile_sums *b) {
+static void log_exactly(const void *x, uint32_t n, actscope_dtype dtype, double scale, struct profile_sums *b) {
   b->abs = b->abs_log2 = 0;
   for (uint32_t i = 0; i < n; ++i) {
-    double a = fabs(load(x, i, size)) * scale;
+    double a = fabs(load(x, i, dtype)) * scale;
     if (!core_finite(a) || a == 0) continue;
     b->abs += a;
     b->abs_log2 += a * log2(a);
   }
 }
 
-void actscope_segment_begin(struct segment *g, const void *x, uint32_t n, size_t size) {
+void actscope_segment_begin(struct segment *g, const void *x, uint32_t n, actscope_dtype dtype) {
   memset(g, 0, sizeof *g);
+  g->dtype = dtype;
+  g->frame.normal = dtype_smallest_normal(dtype);
   moments_init(&g->closed);
-  segment_open(g, x, n < FIRST ? n : FIRST, size);
+  segment_open(g, x, n < FIRST ? n : FIRST);
 }
 
-void actscope_segment_add(struct segment *g, profile_sums_function *sums, int flags, const void *x, uint32_t n, size_t size,
+void actscope_segment_add(struct segment *g, profile_sums_function *sums, int flags, const void *x, uint32_t n,
                           struct profile_sums *b) {
   struct moments *m = &g->closed;
   if (!core_finite(b->s4) || !core_finite(b->abs)) sums(x, n, &g->frame, flags |= PROFILE_MASKED, 0, b);
   enum verdict verdict = segment_judge(g, b);
   if (verdict == FAR) {
-    segment_follow(g, b, size);
+    segment_follow(g, b);
     sums(x, n, &g->frame, flags, 0, b);
     verdict = segment_judge(g, b);
   }
   if (verdict != TAKEN) {
-    segment_open(g, x, n, size);
+    segment_open(g, x, n);
     sums(x, n, &g->frame, flags | PROFILE_MASKED, 0, b);
   }
-  if ((flags & PROFILE_ENTROPY) && n <= FEW) log_exactly(x, n, size, g->frame.abs_scale, b);
+  if ((flags & PROFILE_ENTROPY) && n <= FEW) log_exactly(x, n, g->dtype, g->frame.abs_scale, b);
   g->n += b->n;
   g->s1 += b->s1, g->s2 += b->s2, g->s3 += b->s3, g->s4 += b->s4;
   g->abs += b->abs, g->abs_log2 += b->abs_log2;

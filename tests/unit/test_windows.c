@@ -120,6 +120,29 @@ static void run_windows(enum data_kind kind, actscope_dtype dtype) {
   cr_assert_eq(actscope_memory_held(), 0);
 }
 
+/* Alone, moments of 16-bit types may need no histogram; a window keeps one all the same. */
+Test(windows, moments_alone) {
+  for (int dtype = ACTSCOPE_FLOAT16; dtype <= ACTSCOPE_FLOAT8_E5M2; ++dtype) {
+    struct cut c;
+    struct compare q;
+    actscope_plan *plan;
+    actscope_layer_report whole, got;
+    cut_make(&c, DATA_NORMAL, (actscope_dtype)dtype);
+    actscope_options o = sketch_options(0);
+    o.statistics = ACTSCOPE_MOMENTS;
+    ACCEPTED(actscope_plan_create(&plan, &c.layer, 1, &o));
+    for (int k = 0; k < STEPS; ++k) ACCEPTED(actscope_plan_enqueue(plan, &c.part[k], 1, NULL));
+    ACCEPTED(actscope_plan_report(plan, 0, &got));
+    o.window = 1;
+    ACCEPTED(actscope_analyze(&c.whole.tensor, &o, &whole));
+    compare_begin(&q, "moments alone, %s", data_dtype_name(c.layer.dtype));
+    compare_profile(&q, &got.profile, &whole.profile, c.layer.dtype, ACTSCOPE_MOMENTS);
+    CHECK(q);
+    actscope_plan_destroy(plan);
+    data_free(&c.whole);
+  }
+}
+
 Test(windows, are_the_union_of_their_steps) {
   static const enum data_kind kinds[] = {DATA_NORMAL, DATA_RELU, DATA_OFFSET, DATA_SCALES};
   for (int dtype = ACTSCOPE_FLOAT32; dtype <= ACTSCOPE_FLOAT64; ++dtype)

@@ -36,18 +36,25 @@ LANE_FN void vd_store(double *p, vd v) { *(vd_any *)p = v; }
 LANE_FN vi vi_load(const void *p) { return *(const vi_loose *)p; }
 LANE_FN void vi_store(void *p, vi v) { *(vi_loose *)p = v; }
 /* Values of 16-bit types as floats, at any address; LANES_F16: float16 has instructions. */
-LANE_FN vf vf_from_bf16(const uint16_t *p) {
+#if defined(__AVX512F__)
+#define LANES_F16
+LANE_FN vf vf_from_bf16(const void *p) {
+  return (vf)((vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)) << 16);
+}
+LANE_FN vf vf_from_f16(const void *p) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+#elif defined(__AVX2__) && defined(__F16C__)
+#define LANES_F16
+LANE_FN vf vf_from_bf16(const void *p) {
+  return (vf)((vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)) << 16);
+}
+LANE_FN vf vf_from_f16(const void *p) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+#else
+LANE_FN vf vf_from_bf16(const void *p) {
   typedef uint16_t half __attribute__((vector_size(2 * LANES)));
   half v;
   memcpy(&v, p, sizeof v);
   return (vf)(__builtin_convertvector(v, vu) << 16);
 }
-#if defined(__AVX512F__)
-#define LANES_F16
-LANE_FN vf vf_from_f16(const uint16_t *p) { return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
-#elif defined(__AVX2__) && defined(__F16C__)
-#define LANES_F16
-LANE_FN vf vf_from_f16(const uint16_t *p) { return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 #endif
 /* x - 0 is x to the compiler; x + 0 is an addition. */
 LANE_FN vf vf_all(float x) { return x - (vf){0}; }
