@@ -24,6 +24,7 @@ enum { RANK_SIDE_MAX = 4096 };
 
 struct stages {
   int profile, columns, pairs, gram, gram_required, similarity, cka, halves, shift;
+  int states; /* of features are kept for what follows; for CKA where there is room for it */
   struct cpu_profile_request profile_request;
   struct cpu_pairs_request pairs_request;
 };
@@ -44,6 +45,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.halves = (want & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SPLIT_HALF);
   s.shift = (want & ACTSCOPE_CORRELATION) && (o->pair_functionals & ACTSCOPE_PAIRS_SHIFT);
   s.columns = (want & ACTSCOPE_HEALTH) || s.pairs || s.gram || s.cka;
+  s.states = s.pairs || s.gram || o->window != 1;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0, o->window != 1};
   s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0,
@@ -67,8 +69,9 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
   if (s.similarity) widen(&need, actscope_cpu_similarity_need(l->dtype, l->samples, l->features, threads), 1, 0);
   if (s.halves) widen(&need, actscope_cpu_halves_need(l->dtype, l->samples, l->features, threads), 1, 0);
   if (!s.columns) return need;
-  uint64_t base = columns_bytes(l);
-  widen(&need, actscope_cpu_columns_need(l->dtype, l->samples, l->features, threads), 1, base);
+  uint64_t base = s.states ? columns_bytes(l) : 0;
+  struct cpu_need columns = actscope_cpu_columns_need(l->dtype, l->samples, l->features, threads);
+  widen(&need, columns, 1, base);
   if (s.pairs) widen(&need, actscope_cpu_pairs_need(&s.pairs_request, l->dtype, l->samples, l->features), 1, base);
   if (s.gram) {
     uint64_t side = l->samples < l->features ? l->samples : l->features;
@@ -76,7 +79,10 @@ static struct cpu_need need_of(const actscope_options *o, const struct plan_laye
     if (s.gram_required || side <= RANK_SIDE_MAX) widen(&need, gram, s.gram_required, base);
   }
   if (s.shift) widen(&need, actscope_cpu_shift_need(l->dtype, l->samples, l->features, threads), 1, base);
-  if (s.cka) widen(&need, actscope_cpu_cka_need(l->dtype, l->samples, l->features, threads), 0, base);
+  if (s.cka) {
+    widen(&need, columns, 0, columns_bytes(l));
+    widen(&need, actscope_cpu_cka_need(l->dtype, l->samples, l->features, threads), 0, columns_bytes(l));
+  }
   if (need.best < need.least) need.best = need.least;
   return need;
 }
@@ -173,9 +179,10 @@ static actscope_status run_features(struct plan_layer *l, const struct stages *s
                                     const struct place *at) {
   const actscope_options *o = &l->options;
   actscope_layer_report *r = &l->report;
-  struct column *columns = (struct column *)at->scratch;
+  const int states = s->states || l->cka;
+  struct column *columns = states ? (struct column *)at->scratch : NULL;
   struct cpu_window *w = at->window;
-  uint64_t base = columns_bytes(l), rest = at->bytes - base;
+  uint64_t base = states ? columns_bytes(l) : 0, rest = at->bytes - base;
   actscope_health health; /* of this step alone */
   actscope_status status = actscope_cpu_columns(v, at->threads, at->scratch + base, rest, columns, &health);
   if (status) return status;
@@ -286,7 +293,9 @@ static actscope_status layer_need(const actscope_options *o, struct plan_layer *
   l->cka_bytes = l->cka_least = 0;
   if (actscope_plan_wants_cka(l)) {
     l->cka_bytes = round_up(cka_entries(l->samples) * sizeof(float));
-    l->cka_least = columns_bytes(l) + actscope_cpu_cka_need(l->dtype, l->samples, l->features, o->threads).least;
+    const uint64_t states = actscope_cpu_columns_need(l->dtype, l->samples, l->features, o->threads).least,
+                   products = actscope_cpu_cka_need(l->dtype, l->samples, l->features, o->threads).least;
+    l->cka_least = columns_bytes(l) + (states > products ? states : products);
   }
   l->small = o->threads > 1 && l->elements > 0 && l->seconds < small_seconds;
   l->alone_bytes = l->small ? round_up(need_of(o, l, 1).best) : 0;

@@ -19,9 +19,11 @@ enum {
   BLOCKS = 4,            /* features are cut into smaller blocks only to reach that many */
   CHUNK = 2048,          /* samples in a chunk, at the least */
   LANES_MAX = 16,        /* of any instruction set */
-  BUFFER = 65536,        /* bytes of converted values at once */
+  BUFFER = 65536,        /* bytes of converted values at once, or of a block's states */
   PARTIAL = 1 << 20      /* bytes of partial states, about */
 };
+
+_Static_assert(COLUMNS_FEATURES * sizeof(struct column) <= BUFFER, "a block's states fit the buffer");
 
 enum layout { ROWS, ROWS_APART, SAMPLES }; /* features are neighbours; are not; samples are the inner side */
 struct cut {
@@ -193,8 +195,14 @@ actscope_status actscope_cpu_columns(const struct view *v, int threads, void *sc
   struct cut c = cut_for(layout, v->samples, v->features);
   uint64_t partial = partial_bytes(&c, v->features), tasks = c.blocks * c.chunks;
   if (c.chunks == 0) {
-    for (uint64_t f = 0; f < v->features; ++f) column_init(&columns[f]);
-    columns_health(columns, v->features, health);
+    struct column none;
+    column_init(&none);
+    *health = (actscope_health){0};
+    for (uint64_t f = 0; f < v->features; ++f) {
+      if (columns) columns[f] = none;
+      columns_count(&none, 1, health);
+    }
+    columns_counted(v->features, health);
     return ACTSCOPE_OK;
   }
   if (bytes < partial + (uint64_t)threads * thread_bytes())
@@ -215,19 +223,21 @@ actscope_status actscope_cpu_columns(const struct view *v, int threads, void *sc
       uint64_t c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
       w.kernels->init(&w.state, (n + LANES_MAX - 1) / LANES_MAX * LANES_MAX);
       if (layout == SAMPLES) run_samples(&w, f0, n, c0, c1); else run_rows(&w, f0, n, c0, c1);
-      w.kernels->finish(&w.state, n, parts + part * v->features + f0);
-      if (c.chunks == 1) columns_count(columns + f0, n, &counts);
+      struct column *to = parts ? parts + part * v->features + f0 : (struct column *)w.buffer;
+      w.kernels->finish(&w.state, n, to);
+      if (c.chunks == 1) columns_count(to, n, &counts);
     }
     if (c.chunks > 1) {
 #pragma omp barrier
 #pragma omp for schedule(static)
       for (uint64_t f = 0; f < v->features; ++f) {
-        columns[f] = parts[f];
+        struct column all = parts[f];
         for (uint64_t part = 1; part < c.chunks; ++part) {
           uint64_t c0 = part * c.chunk, c1 = v->samples - c0 < c.chunk ? v->samples : c0 + c.chunk;
-          column_merge(&columns[f], (double)c0, &parts[part * v->features + f], (double)(c1 - c0));
+          column_merge(&all, (double)c0, &parts[part * v->features + f], (double)(c1 - c0));
         }
-        columns_count(&columns[f], 1, &counts);
+        columns_count(&all, 1, &counts);
+        if (columns) columns[f] = all;
       }
     }
     constant += counts.constant, nonfinite += counts.nonfinite, dead += counts.dead;

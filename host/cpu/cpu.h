@@ -33,7 +33,8 @@ actscope_status actscope_cpu_profile(const struct view *v, const struct cpu_prof
 
 /* ---- columns.c: feature moments ------------------------------------------------------------------------------------ */
 struct cpu_need actscope_cpu_columns_need(actscope_dtype dtype, uint64_t samples, uint64_t features, int threads);
-/* columns: features states, all written; health: what columns_health() would count, counted while they are in the cache. */
+/* columns: features states, all written, or NULL: nobody wants them; health: what columns_health() would count, counted
+ * while they are in the cache. */
 actscope_status actscope_cpu_columns(const struct view *v, int threads, void *scratch, uint64_t bytes,
                                      struct column *columns, actscope_health *health);
 

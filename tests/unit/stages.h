@@ -58,6 +58,8 @@ static inline struct column *stage_columns(const struct view *v, int threads) {
   columns_health(c, v->features, &again);
   cr_assert(health.constant == again.constant && health.nonfinite == again.nonfinite && health.dead == again.dead);
   cr_assert(v->features == 0 || health.active_fraction == again.active_fraction);
+  cr_assert_eq(actscope_cpu_columns(v, threads, m.g.data, m.bytes, NULL, &health), ACTSCOPE_OK);
+  cr_assert(health.constant == again.constant && health.nonfinite == again.nonfinite && health.dead == again.dead);
   for (size_t i = 0; i < sizeof *c; ++i)
     cr_assert_eq(((unsigned char *)&c[v->features])[i], POISON_NAN, "a state too many was written");
   stage_memory_check(&m, "columns");
