@@ -121,10 +121,11 @@ class Wrong(unittest.TestCase):
         """Kernels that are wrong at their ends (mk/bench.mk): the rows that they make, and no others."""
         text = run(os.path.join(BUILD, "tests", "bench-broken-kernel"), "--smoke", "--device", "cpu", status=1)
         wrong = {row[0]: int(row[-1]) > 0 for row in rows_of(text)}
-        broken = [name for name in wrong if re.match(r"profile/f(32|64)/|standardise/|correlation/exact/fp32/", name)]
+        narrow = "" if ", baseline," in text else r"|profile/b?f16/moments/"  # with 4 lanes their histogram makes them
+        broken = [name for name in wrong if re.match(r"profile/f(32|64)/|standardise/|correlation/exact/fp32/" + narrow, name)]
         self.assertGreater(len(broken), 12)
         self.assertEqual([name for name in broken if not wrong[name]], [])
-        sound = [name for name in wrong if re.match(r"distinct/|columns/|profile/(bf16|f8)", name)]
+        sound = [name for name in wrong if re.match(r"distinct/|columns/|profile/(bf16/all|f8)", name)]
         self.assertGreater(len(sound), 5)
         self.assertEqual([name for name in sound if wrong[name]], [])
         self.assertEqual(text.splitlines()[-1], f"{len(wrong) - sum(wrong.values())} passed, {sum(wrong.values())} failed")
