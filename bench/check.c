@@ -56,6 +56,7 @@ static actscope_profile repeated(actscope_profile p, uint64_t k) {
   const double n = (double)p.finite, t = (double)k;
   p.count *= k, p.finite *= k, p.nan *= k, p.positive_inf *= k, p.negative_inf *= k;
   p.zero *= k, p.negative *= k, p.subnormal *= k;
+  for (int b = 0; b < ACTSCOPE_VALUE_BUCKETS; ++b) p.buckets[b] *= k;
   p.variance *= (n - 1) / n * (t * n) / (t * n - 1); /* n - 1 below the line */
   p.std = sqrt(p.variance);
   p.l2_norm *= sqrt(t);

@@ -1,4 +1,5 @@
 /* info.c - names, version, and what this build and machine can do. */
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,11 @@
 #include "error.h"
 #include "memory.h"
 #include "plan.h"
+
+double actscope_value_edge(int k) {
+  if (k < 1) return 0;
+  return k > ACTSCOPE_VALUE_BUCKETS / 2 + 1 ? INFINITY : ldexp(k % 2 ? 1 : 1.5, (k - 1) / 2 - 40);
+}
 
 const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
 const double actscope_pair_thresholds[ACTSCOPE_THRESHOLD_COUNT] = {0.5, 0.7, 0.9, 0.95, 0.99};

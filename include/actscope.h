@@ -217,6 +217,7 @@ ACTSCOPE_API void actscope_options_init(actscope_options *options);
 #define ACTSCOPE_QUANTILE_COUNT 7
 #define ACTSCOPE_THRESHOLD_COUNT 5
 #define ACTSCOPE_PAIR_BINS 64
+#define ACTSCOPE_VALUE_BUCKETS 225 /* 112 of each sign and the zeros */
 
 /* The levels 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99 and the thresholds 0.5, 0.7, 0.9, 0.95, 0.99. */
 ACTSCOPE_API extern const double actscope_quantile_levels[ACTSCOPE_QUANTILE_COUNT];
@@ -236,7 +237,15 @@ typedef struct actscope_profile {
   double entropy; /* -sum p ln p with p = |x| / sum |x|, over ln n: 0 (one element holds all) .. 1 (all equal) */
   double quantiles[ACTSCOPE_QUANTILE_COUNT]; /* the smallest v with at least q*n values <= v: exact for 8- and 16-bit
                                                 types, within 2^-8 relative for the others */
+  uint64_t buckets[ACTSCOPE_VALUE_BUCKETS];  /* of the finite values, in ascending order, half an octave each; exact. All 0
+                                                where quantiles were not asked for. actscope_value_edge() has the limits */
 } actscope_profile;
+
+/* The lower limit, in magnitude, of buckets 112 + k and 112 - k, which hold the positive and the negative v with
+ * edge(k) <= |v| < edge(k + 1): 2^-40, 1.5 * 2^-40, 2^-39, 1.5 * 2^-39, .. for k = 1, 2, 3, 4, ..; k = 113 is the upper limit of
+ * the last, 2^16. The first bucket of a sign holds what is smaller too, the last what is larger. Bucket 112 holds the zeros.
+ * 0 for k < 1, infinity for k > 113. */
+ACTSCOPE_API double actscope_value_edge(int k);
 
 typedef struct actscope_distinct {
   actscope_distinct_method method; /* EXACT or SKETCH: what was done */

@@ -1,6 +1,6 @@
 // finish.cu - from states to reports, on the device: one block a layer, all layers in one launch.
 //
-// Contents   histogram to quantiles · histogram to moments (narrow types) · sketch to a count · the kernel · entry point
+// Contents   histogram to quantiles · histogram to buckets · histogram to moments (narrow types) · sketch to a count · the kernel · entry point
 //
 // Layout     A block of 256 threads reads the layer's histogram (256 KiB at most twice, from the L2 cache), its sketch
 //            and its small states, and builds the report in shared memory; all threads then copy it to the host's pinned
@@ -112,6 +112,21 @@ __device__ GPU_NOINLINE void quantiles(const cuda_finish_layer &layer, uint64_t 
       break;
     }
   }
+}
+
+// ---- Histogram to buckets --------------------------------------------------------------------------------------------
+// As histogram_buckets_of(). The report is 0 there before. Ends without a barrier.
+__device__ GPU_NOINLINE void value_buckets(const cuda_finish_layer &layer, uint64_t zero, uint64_t negative, Space &space) {
+  const uint32_t bins = dtype_bins(layer.dtype), half = bins / 2;
+  const int middle = ACTSCOPE_VALUE_BUCKETS / 2;
+  each_bin(layer, threadIdx.x, bins / 4, kThreads, [&](uint32_t bin, uint64_t c) {
+    const double v = dtype_bin_value(layer.dtype, bin);
+    if (v != v) return;
+    const int k = bin % half == 0 ? 0 : histogram_bucket(fabs(v));
+    atomicAdd(reinterpret_cast<unsigned long long *>(&space.report.profile.buckets[bin < half ? middle + k : middle - k]), c);
+  });
+  __syncthreads();
+  if (threadIdx.x == 0) histogram_buckets_finish(zero, negative, space.report.profile.buckets);
 }
 
 // ---- Histogram to moments (narrow types) -----------------------------------------------------------------------------
@@ -339,6 +354,7 @@ finish_kernel(GRID_CONSTANT(cuda_finish_table) t, struct cuda_finish_words *word
     const bool asked = (layer.statistics & ACTSCOPE_QUANTILES) != 0;
     if (asked) {
       quantiles(layer, m.n, m.min, m.max, space);
+      value_buckets(layer, m.zero, m.negative, space);
     } else if (tid < ACTSCOPE_QUANTILE_COUNT && profile) {
       r.profile.quantiles[tid] = core_nan();
     }

@@ -81,6 +81,15 @@ static void sample_layer(report_layer *layer, size_t k, size_t count) {
   p->variance = p->std * p->std, p->skewness = noise - 0.5, p->kurtosis = 3 * noise;
   p->abs_mean = 0.8 * p->std, p->abs_max = p->max, p->l2_norm = p->std * sqrt((double)p->count), p->entropy = 0.93;
   for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; i++) p->quantiles[i] = p->mean + p->std * (-2.33 + 4.66 * i / 6.0);
+  const int middle = ACTSCOPE_VALUE_BUCKETS / 2;
+  for (int i = 1; i <= middle && actscope_value_edge(i) < p->max; i++) { /* as much of a normal distribution as is not 0 */
+    double low = i > 1 ? erf(actscope_value_edge(i) / p->std / sqrt(2)) : 0, high = erf(actscope_value_edge(i + 1) / p->std / sqrt(2));
+    p->buckets[middle + i] = p->buckets[middle - i] = (uint64_t)(0.5 * (high - low) * (double)(p->finite - p->zero));
+  }
+  p->buckets[middle] = p->zero;
+  uint64_t held = 0;
+  for (int i = 0; i < ACTSCOPE_VALUE_BUCKETS; i++) held += p->buckets[i];
+  p->buckets[middle + 80] += p->finite - held; /* from 0.75 on: what rounding left */
   actscope_distinct *d = &r->distinct;
   d->method = conv ? ACTSCOPE_DISTINCT_SKETCH : ACTSCOPE_DISTINCT_EXACT;
   d->count = (uint64_t)((1 - 0.6 * depth * noise) * (double)r->elements);

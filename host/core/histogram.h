@@ -72,6 +72,51 @@ ACTSCOPE_FN void histogram_quantiles(actscope_dtype dtype, const uint64_t *count
   histogram_quantiles_of(dtype, histogram_of64(counts), n, min, max, out);
 }
 
+/* The bucket of a magnitude a > 0 among those of its sign, 1 .. 112: see actscope_value_edge(). */
+ACTSCOPE_FN int histogram_bucket(double a) {
+  const uint64_t bits = core_bits64(a);
+  const int k = 2 * ((int)(bits >> 52 & 2047) - 1023 + 40) + (int)(bits >> 51 & 1) + 1;
+  return k < 1 ? 1 : k > ACTSCOPE_VALUE_BUCKETS / 2 ? ACTSCOPE_VALUE_BUCKETS / 2 : k;
+}
+
+/* Bins 0 of both signs hold the zeros, and of the wide types what is smaller than any bin tells: all of them stand in
+ * buckets[middle] so far. How many are zeros and how many values are negative the moments know. */
+ACTSCOPE_FN void histogram_buckets_finish(uint64_t zero, uint64_t negative, uint64_t buckets[ACTSCOPE_VALUE_BUCKETS]) {
+  const int middle = ACTSCOPE_VALUE_BUCKETS / 2;
+  for (int k = 0; k < middle; ++k) negative -= buckets[k];
+  buckets[middle + 1] += buckets[middle] - zero - negative;
+  buckets[middle - 1] += negative;
+  buckets[middle] = zero;
+}
+
+/* The finite values by magnitude, from the counters and what the moments say of the same values. Half an octave is a whole
+ * number of bins in every type. */
+ACTSCOPE_FN void histogram_buckets_of(actscope_dtype dtype, struct histogram_counts counts, uint64_t zero, uint64_t negative,
+                                      uint64_t buckets[ACTSCOPE_VALUE_BUCKETS]) {
+  const uint32_t half = dtype_bins(dtype) / 2, finite = dtype_finite_bins(dtype);
+  const int middle = ACTSCOPE_VALUE_BUCKETS / 2;
+  for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; ++k) buckets[k] = 0;
+  buckets[middle] = histogram_at(counts, 0) + histogram_at(counts, half);
+  for (int sign = -1; sign <= 1; sign += 2)
+    for (uint32_t from = 0; from < finite; from += 8) {
+      const uint32_t first = sign < 0 ? half : 0, last = (from + 8 < finite ? from + 8 : finite) - 1;
+      if (histogram_empty8(counts, first + from)) continue;
+      const int upto = histogram_bucket(dtype_bin_value(dtype, last));
+      if (last == from + 7 && from > 0 && histogram_bucket(dtype_bin_value(dtype, from)) == upto) {
+        buckets[middle + sign * upto] += histogram_sum8(counts, first + from);
+        continue;
+      }
+      for (uint32_t bin = from > 0 ? from : 1; bin <= last; ++bin)
+        buckets[middle + sign * histogram_bucket(dtype_bin_value(dtype, bin))] += histogram_at(counts, first + bin);
+    }
+  histogram_buckets_finish(zero, negative, buckets);
+}
+
+ACTSCOPE_FN void histogram_buckets(actscope_dtype dtype, const uint64_t *counts, uint64_t zero, uint64_t negative,
+                                   uint64_t buckets[ACTSCOPE_VALUE_BUCKETS]) {
+  histogram_buckets_of(dtype, histogram_of64(counts), zero, negative, buckets);
+}
+
 /* ln a for a > 0 with at most 10 bits of mantissa; logs: those of the mantissas, -1 where not known yet. */
 ACTSCOPE_FN double histogram_log(double a, double logs[1024]) {
   const uint64_t bits = core_bits64(a);

@@ -497,8 +497,10 @@ static void finish_profile(const struct layout *l, actscope_dtype dtype, const s
   memset(out, 0, sizeof *out);
   moments_finish(m, l->statistics, out);
   for (int i = 0; i < ACTSCOPE_QUANTILE_COUNT; ++i) out->quantiles[i] = core_nan();
-  if ((l->statistics & ACTSCOPE_QUANTILES) && m->n > 0)
+  if ((l->statistics & ACTSCOPE_QUANTILES) && m->n > 0) {
     histogram_quantiles_of(dtype, counts, m->n, m->min, m->max, out->quantiles);
+    histogram_buckets_of(dtype, counts, m->zero, m->negative, out->buckets);
+  }
 }
 
 /* This step's states join the window's. */

@@ -44,6 +44,8 @@ static int columns_of(report_kind kind) {
       return 2;
     case REPORT_QUANTILES:
       return ACTSCOPE_QUANTILE_COUNT;
+    case REPORT_BUCKETS:
+      return 0; /* 225 columns, most of them 0 */
     case REPORT_ABOVE:
       return ACTSCOPE_THRESHOLD_COUNT;
     case REPORT_HISTOGRAM:

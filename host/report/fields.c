@@ -31,6 +31,7 @@ const report_field report_fields[] = {
     MOMENT(l2_norm, REPORT_REAL),
     FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_ENTROPY, entropy, REPORT_REAL),
     FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_QUANTILES, quantiles, REPORT_QUANTILES),
+    FIELD(profile, ACTSCOPE_PROFILE, ACTSCOPE_QUANTILES, buckets, REPORT_BUCKETS),
     DISTINCT(count, REPORT_COUNT),
     DISTINCT(method, REPORT_DISTINCT_METHOD),
     DISTINCT(relative_standard_error, REPORT_REAL),

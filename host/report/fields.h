@@ -12,6 +12,7 @@ typedef enum report_kind {
   REPORT_CORRELATION_METHOD,
   REPORT_INTERVAL,  /* two doubles */
   REPORT_QUANTILES, /* a double for each level */
+  REPORT_BUCKETS,   /* ACTSCOPE_VALUE_BUCKETS counts */
   REPORT_ABOVE,     /* a double for each threshold */
   REPORT_HISTOGRAM  /* ACTSCOPE_PAIR_BINS counts */
 } report_kind;

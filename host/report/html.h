@@ -56,6 +56,8 @@ void report_svg_pairs(report_sink *sink, const report_layer *layer, double top);
 void report_svg_histogram(report_sink *sink, const report_layer *layer, size_t index, int tooltips);
 /* Minimum, quantiles and maximum on one axis, and the shares of negative, zero and positive values. */
 void report_svg_values(report_sink *sink, const report_layer *layer, size_t index);
+/* The share of the values in each half octave of either sign; nothing where the report has no buckets. tooltips as above. */
+void report_svg_buckets(report_sink *sink, const report_layer *layer, size_t index, int tooltips);
 /* Dead, constant and non-finite features, where there are any. */
 void report_svg_features(report_sink *sink, const report_layer *layer, size_t index);
 

@@ -1,8 +1,5 @@
 /* html_figures.c - the figures of one layer: how |r| is spread over the pairs of features, how the values are spread, and
- * how many features carry nothing.
- *
- * The spread of the values is drawn from the quantiles: the counters that they come from stay in the plan's workspace and
- * are no part of a report. */
+ * how many features carry nothing. */
 #include <math.h>
 #include <string.h>
 
@@ -235,6 +232,117 @@ void report_svg_values(report_sink *sink, const report_layer *layer, size_t inde
                "<text class=\"middle\" x=\"%.0f\" y=\"%.0f\">values%s: median, middle 50, 90 and 98 %%, extremes; below, their "
                "signs</text></svg>\n",
                LEFT + SPAN / 2, y + 92, a.unit > 0 ? " on a logarithmic axis" : "");
+}
+
+/* ---- Magnitudes -------------------------------------------------------------------------------------------------- */
+
+#define MIDDLE (ACTSCOPE_VALUE_BUCKETS / 2)
+#define BUCKETS_TOP 20.0
+#define BUCKETS_HEIGHT 90.0
+
+/* The half octaves from `inner` on, of each sign; nearer to 0 lies at most one value in 200, which the middle takes with the
+ * zeros: a normal distribution alone would reach 20 octaves down. */
+typedef struct magnitudes {
+  int inner, negative, positive; /* buckets; the outermost of each sign, inner - 1 where it has none */
+  uint64_t near;                 /* values in the middle that are not 0 */
+  double width;                  /* of a bar */
+} magnitudes;
+
+static magnitudes magnitudes_of(const actscope_profile *p) {
+  magnitudes m = {1, 0, 0, 0, 0};
+  while (m.inner < MIDDLE && m.near + p->buckets[MIDDLE + m.inner] + p->buckets[MIDDLE - m.inner] <= (p->finite - p->zero) / 200) {
+    m.near += p->buckets[MIDDLE + m.inner] + p->buckets[MIDDLE - m.inner];
+    m.inner++;
+  }
+  m.negative = m.positive = m.inner - 1;
+  for (int k = m.inner; k <= MIDDLE; k++) {
+    if (p->buckets[MIDDLE - k]) m.negative = k;
+    if (p->buckets[MIDDLE + k]) m.positive = k;
+  }
+  m.width = SPAN / (m.negative + m.positive - 2 * (m.inner - 1) + 1);
+  return m;
+}
+
+/* Where bucket k of a sign (0: the middle) begins on the left. */
+static double bucket_at(const magnitudes *m, int sign, int k) {
+  return LEFT + m->width * (sign < 0 ? m->negative - k : m->negative - m->inner + 1 + (sign > 0 ? k - m->inner + 1 : 0));
+}
+
+static void bucket_bar(report_sink *sink, double x, double width, double height, const char *kind) {
+  report_print(sink, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\">", kind, x,
+               BUCKETS_TOP + BUCKETS_HEIGHT - height, fmax(width - 1, 0.6), height);
+}
+
+void report_svg_buckets(report_sink *sink, const report_layer *layer, size_t index, int tooltips) {
+  const actscope_profile *p = &layer->report.profile;
+  uint64_t held = 0, most = 0;
+  for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; k++) held += p->buckets[k];
+  if (!held || held != p->finite || held == p->zero) return; /* none, or a file that says two things */
+  const magnitudes m = magnitudes_of(p);
+  const double bottom = BUCKETS_TOP + BUCKETS_HEIGHT, all = (double)held;
+  for (int k = m.inner; k <= MIDDLE; k++) {
+    if (p->buckets[MIDDLE + k] > most) most = p->buckets[MIDDLE + k];
+    if (p->buckets[MIDDLE - k] > most) most = p->buckets[MIDDLE - k];
+  }
+  const double scale = BUCKETS_HEIGHT / (double)most;
+  char text[REPORT_TEXT], more[REPORT_TEXT];
+  report_svg_open(sink, "figure", WIDTH, bottom + 36, "buckets", index, "Values by magnitude");
+  report_print(sink, "Bars of half an octave, negative on the left, positive on the right; the highest holds %s of the values",
+               report_percent(text, (double)most / all));
+  report_print(sink, ", %s are 0 and %s nearer to 0 than any bar.</desc>", report_percent(text, (double)p->zero / all),
+               report_percent(more, (double)m.near / all));
+  report_print(sink, "<path class=\"grid\" d=\"M%.0f %.1fh%.0fM%.0f %.1fh%.0f\"/>", LEFT, bottom, SPAN, LEFT, BUCKETS_TOP, SPAN);
+  report_print(sink, "<text class=\"end\" x=\"%.0f\" y=\"%.1f\">%s</text>", LEFT - 5, BUCKETS_TOP + 3.5,
+               report_percent(text, (double)most / all));
+  for (int sign = -1; sign <= 1; sign += 2) {
+    const char *kind = sign < 0 ? "negative" : "positive";
+    const int outer = sign < 0 ? m.negative : m.positive;
+    if (!tooltips && outer >= m.inner) report_print(sink, "<path class=\"%s\" d=\"", kind);
+    for (int k = m.inner; k <= outer; k++) {
+      const uint64_t n = p->buckets[MIDDLE + sign * k];
+      const double height = fmax((double)n * scale, 0.6), x = bucket_at(&m, sign, k);
+      if (!n) continue;
+      if (!tooltips) {
+        report_print(sink, "M%.1f %.0fv-%.1fh%.1fV%.0f", x, bottom, height, fmax(m.width - 1, 0.6), bottom);
+        continue;
+      }
+      bucket_bar(sink, x, m.width, height, kind);
+      report_print(sink, "<title>%s%s", k == 1 || k == MIDDLE ? "about " : "", report_number(text, sign * actscope_value_edge(k)));
+      report_print(sink, " to %s: ", report_number(text, sign * actscope_value_edge(k + 1)));
+      report_print(sink, "%s value%s", report_count(text, n), n == 1 ? "" : "s");
+      report_print(sink, " (%s)</title></rect>", report_percent(text, (double)n / all));
+    }
+    if (!tooltips && outer >= m.inner) report_put(sink, "\"/>");
+  }
+  if (p->zero + m.near) { /* as high as it is, or cut off and said in numbers */
+    const double height = (double)(p->zero + m.near) * scale;
+    bucket_bar(sink, bucket_at(&m, 0, 0), m.width, fmin(fmax(height, 0.6), BUCKETS_HEIGHT), "nothing");
+    report_print(sink, "<title>%s are 0, ", report_count(text, p->zero));
+    report_print(sink, "%s nearer to 0 than %s</title></rect>", report_count(text, m.near), report_number(more, actscope_value_edge(m.inner)));
+    if (height > BUCKETS_HEIGHT)
+      report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%s</text>",
+                   fmin(fmax(bucket_at(&m, 0, 0) + m.width / 2, LEFT + 20), WIDTH - 32), BUCKETS_TOP - 6,
+                   report_percent(text, (double)(p->zero + m.near) / all));
+  }
+  /* Powers of ten below, from the middle outwards on the right, then on the left. */
+  report_print(sink, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">0</text>", bucket_at(&m, 0, 0) + m.width / 2, bottom + 15);
+  for (int sign = -1; sign <= 1; sign += 2) {
+    const int outer = sign < 0 ? m.negative : m.positive;
+    double taken = bucket_at(&m, 0, 0) + m.width / 2 + sign * 8;
+    for (int power = -12; power <= 4; power++) {
+      const double value = pow(10, power), octave = floor(log2(value));
+      const double k = 1 + 2 * (octave + 40 + value / exp2(octave) - 1); /* linear within an octave, as edges are */
+      if (k < m.inner || k > outer + 1) continue;
+      const double x = bucket_at(&m, sign, m.inner) + (sign > 0 ? k - m.inner : 1 - (k - m.inner)) * m.width;
+      const double half = 3.5 * report_columns(report_number(text, sign * value)) + 4;
+      if (sign * (x - taken) < half || x < LEFT - 4 || x > WIDTH - 12) continue;
+      report_print(sink, "<path class=\"grid\" d=\"M%.1f %.0fv4\"/><text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%s</text>", x, bottom, x,
+                   bottom + 15, text);
+      taken = x + sign * half;
+    }
+  }
+  report_print(sink, "<text class=\"middle\" x=\"%.0f\" y=\"%.0f\">share of the values in each half octave of magnitude, by sign</text></svg>\n",
+               LEFT + SPAN / 2, bottom + 31);
 }
 
 /* ---- Features ---------------------------------------------------------------------------------------------------- */

@@ -75,7 +75,7 @@ static void put_list(report_sink *sink, const char *title, const char *name, con
 }
 
 static int is_list(report_kind kind) {
-  return kind == REPORT_QUANTILES || kind == REPORT_ABOVE || kind == REPORT_HISTOGRAM;
+  return kind == REPORT_QUANTILES || kind == REPORT_BUCKETS || kind == REPORT_ABOVE || kind == REPORT_HISTOGRAM;
 }
 
 static void put_numbers(report_sink *sink, const report_document *document, const report_layer *layer) {
@@ -143,6 +143,8 @@ static void put_layer(report_sink *sink, const report_document *document, size_t
     report_svg_histogram(sink, layer, index, document->count < REPORT_HTML_MANY);
   report_put(sink, "<div>");
   if (HAS(layer, ACTSCOPE_MOMENTS) && HAS(layer, ACTSCOPE_QUANTILES)) report_svg_values(sink, layer, index);
+  if (HAS(layer, ACTSCOPE_MOMENTS) && HAS(layer, ACTSCOPE_QUANTILES))
+    report_svg_buckets(sink, layer, index, document->count < REPORT_HTML_MANY);
   if (HAS(layer, ACTSCOPE_HEALTH)) report_svg_features(sink, layer, index);
   report_put(sink, "</div></div>\n");
   report_html_lists(sink, document, layer);

@@ -57,6 +57,18 @@ static cJSON *reals_by_level(builder *b, const double *levels, const double *val
   return item;
 }
 
+/* From the first bucket that holds a value to the last; the first is numbered from that of the zeros. */
+static cJSON *buckets_of(builder *b, const uint64_t *buckets) {
+  cJSON *item = cJSON_CreateObject(), *counts = cJSON_CreateArray();
+  int first = 0, last = ACTSCOPE_VALUE_BUCKETS - 1;
+  while (first <= last && !buckets[first]) first++;
+  while (last > first && !buckets[last]) last--;
+  add(b, item, "first", cJSON_CreateNumber(first <= last ? first - ACTSCOPE_VALUE_BUCKETS / 2 : 0));
+  for (int i = first; i <= last; i++) add(b, counts, NULL, count(buckets[i]));
+  add(b, item, "counts", counts);
+  return item;
+}
+
 static cJSON *field(builder *b, report_kind kind, const void *value) {
   const double *reals = value;
   cJSON *item;
@@ -72,6 +84,8 @@ static cJSON *field(builder *b, report_kind kind, const void *value) {
       return text_or_null(report_method(kind, value));
     case REPORT_QUANTILES:
       return reals_by_level(b, actscope_quantile_levels, reals, ACTSCOPE_QUANTILE_COUNT);
+    case REPORT_BUCKETS:
+      return buckets_of(b, value);
     case REPORT_ABOVE:
       return reals_by_level(b, actscope_pair_thresholds, reals, ACTSCOPE_THRESHOLD_COUNT);
     case REPORT_INTERVAL:

@@ -100,6 +100,14 @@ static void read_field(const cJSON *section, const report_field *field, void *va
     case REPORT_QUANTILES:
       by_level(item, actscope_quantile_levels, value, ACTSCOPE_QUANTILE_COUNT);
       break;
+    case REPORT_BUCKETS: {
+      const double first = real(item, "first");
+      const cJSON *counts = cJSON_GetObjectItemCaseSensitive(item, "counts"), *bucket = cJSON_IsArray(counts) ? counts->child : NULL;
+      if (!(fabs(first) <= ACTSCOPE_VALUE_BUCKETS / 2)) break;
+      for (int i = (int)first + ACTSCOPE_VALUE_BUCKETS / 2; i < ACTSCOPE_VALUE_BUCKETS && bucket; i++, bucket = bucket->next)
+        ((uint64_t *)value)[i] = cJSON_IsNumber(bucket) ? whole(bucket->valuedouble) : 0;
+      break;
+    }
     case REPORT_ABOVE:
       by_level(item, actscope_pair_thresholds, value, ACTSCOPE_THRESHOLD_COUNT);
       break;

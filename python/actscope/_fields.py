@@ -8,11 +8,14 @@ from ._library import LayerReport
 
 
 def flatten(layer: Mapping[str, Any]) -> Dict[str, Any]:
-    """Every number of the sections. A list of two is lo and hi, as in the csv format; longer ones are counted from 0."""
+    """Every number of the sections, the buckets of values aside, as in the csv format: a list of two is lo and hi, longer
+    ones are counted from 0."""
     flat: Dict[str, Any] = {}
     for section, _, _ in _report.SECTIONS:
         for name, value in (layer.get(section) or {}).items():
             path = f"{section}.{name}"
+            if name == "buckets":
+                continue
             if isinstance(value, Mapping):
                 flat.update({f"{path}.{key}": v for key, v in value.items()})
             elif isinstance(value, list):

@@ -22,12 +22,28 @@ def real(value: float) -> Optional[float]:
     return value if math.isfinite(value) else None
 
 
+def _buckets(counts: Sequence[int]) -> Dict[str, Any]:
+    """From the first bucket that holds a value to the last; the first is numbered from that of the zeros."""
+    held = [k for k, n in enumerate(counts) if n]
+    if not held:
+        return {"first": 0, "counts": []}
+    return {"first": held[0] - len(counts) // 2, "counts": list(counts[held[0]:held[-1] + 1])}
+
+
+def bucket_limits(buckets: Dict[str, Any]) -> List[float]:
+    """The upper limit of each bucket of a layer's values."""
+    edge = library.actscope_value_edge
+    return [-edge(-k) if k < 0 else edge(k + 1) for k in range(buckets["first"], buckets["first"] + len(buckets["counts"]))]
+
+
 def _reader(section: str, member: Any) -> Callable[[Any], Any]:
     """How one field of a section is read out of its structure."""
     name = member.name
     if member.type in header.enums:
         names = enum_names(member.type)
         return lambda s: names[getattr(s, name)]
+    if name == "buckets":
+        return lambda s: _buckets(getattr(s, name))
     if member.length is not None:
         keys = _KEYS.get(name)
         if keys is not None:
@@ -74,7 +90,7 @@ def layer(report: Any, name: str, source: Optional[str], shape: Sequence[int], r
     if "profile" in result and report.statistics & _PROFILE != _PROFILE:
         part = result["profile"]
         for field in part:  # what was not asked for is None as a whole
-            if not report.statistics & _options.PARTS.get(field, _options.PARTS["moments"]):
+            if not report.statistics & _options.PARTS.get("quantiles" if field == "buckets" else field, _options.PARTS["moments"]):
                 part[field] = None
     if "correlation" in result and report.correlation.method == _GRAM:
         result["correlation"]["histogram"] = None  # it looked at no pair

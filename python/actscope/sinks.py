@@ -27,6 +27,7 @@ import os
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 from . import _fields
+from ._report import bucket_limits
 
 SCHEMA = "actscope-monitor/1"
 Record = Dict[str, Any]
@@ -215,8 +216,8 @@ def _text(value: Any) -> str:
 
 
 class TensorBoard(Sink):
-    """Scalars KIND/NUMBER/LAYER for the numbers in `scalars`, and histograms of the values (between their quantiles) and of
-    |r| from ready buckets: the tensors themselves are never handed over. Needs the package tensorboard."""
+    """Scalars KIND/NUMBER/LAYER for the numbers in `scalars`, and histograms of the values (half octaves) and of |r|
+    from ready buckets: the tensors themselves are never handed over. Needs the package tensorboard."""
 
     def __init__(self, folder: Union[str, "os.PathLike[str]"], scalars: Sequence[str] = SCALARS, histograms: bool = True,
                  purge_step: Optional[int] = None) -> None:
@@ -252,18 +253,14 @@ class TensorBoard(Sink):
 
 
 def _histograms(layer: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """Buckets of the values between their quantiles, and the 64 of |r|, as add_histogram_raw wants them."""
+    """The half octaves of the values, and the 64 bins of |r|, as add_histogram_raw wants them."""
     result = {}
     p = layer.get("profile")
-    if p and p["finite"] and p["quantiles"] and p["quantiles"]["0.5"] is not None:
-        n, levels = p["finite"], [float(q) for q in p["quantiles"]]
-        # Quantiles of the wider types are of the middle of a bin, which can lie just outside the extremes.
-        limits = [min(max(v, p["min"]), p["max"]) for v in p["quantiles"].values()] + [p["max"]]
-        shares = [b - a for a, b in zip([0.0] + levels, levels + [1.0])]
-        variance = p["variance"] or 0.0
+    if p and p["finite"] and p["buckets"]:
+        n, variance = p["finite"], p["variance"] or 0.0
         result["values"] = {"min": p["min"], "max": p["max"], "num": n, "sum": p["mean"] * n,
                             "sum_squares": variance * (n - 1) + p["mean"] ** 2 * n,
-                            "bucket_limits": limits, "bucket_counts": [share * n for share in shares]}
+                            "bucket_limits": bucket_limits(p["buckets"]), "bucket_counts": p["buckets"]["counts"]}
     c = layer.get("correlation")
     if c and c["pairs"] and c["histogram"]:
         bins = len(c["histogram"])

@@ -72,6 +72,15 @@ def write_safetensors(path, tensors):
 
 
 # ---- The numbers, by NumPy in float64 --------------------------------------------------------------------------------
+def buckets(finite):
+    """Half octaves of either sign, as the report has them: from the first that holds a value to the last."""
+    fraction, exponent = np.frexp(np.abs(finite))  # of 0.5 <= fraction < 1
+    k = np.where(finite == 0, 0, np.clip(2 * (exponent - 1 + 40) + (fraction >= 0.75) + 1, 1, 112)) * np.sign(finite).astype(int)
+    if not k.size:
+        return {"first": 0, "counts": []}
+    return {"first": int(k.min()), "counts": np.bincount(k - k.min()).tolist()}
+
+
 def numbers(x, dtype, channels=False):
     """The sections of a layer. Lists of [low, high] are what single precision may count."""
     x = np.asarray(x, np.float64)
@@ -87,6 +96,7 @@ def numbers(x, dtype, channels=False):
     for name in ("min", "max", "mean", "variance", "std", "skewness", "kurtosis", "abs_mean", "abs_max", "l2_norm", "entropy"):
         p[name] = none
     p["quantiles"] = {f"{q / 100:g}": none for q in LEVELS}
+    p["buckets"] = buckets(finite)
     if n:
         p.update(min=finite.min(), max=finite.max(), mean=math.fsum(finite) / n, abs_mean=math.fsum(size) / n,
                  abs_max=size.max(), l2_norm=math.sqrt(math.fsum(finite * finite)))
@@ -219,7 +229,9 @@ class Program(unittest.TestCase):
             self.assertEqual(got[name], want[name], title)
         self.assertEqual(set(got["profile"]), set(want["profile"]), title)
         for name, value in want["profile"].items():
-            if name == "quantiles":
+            if name == "buckets":
+                self.assertEqual(got["profile"][name], value, title)
+            elif name == "quantiles":
                 for level, q in value.items():
                     if q is None:
                         self.assertIsNone(got["profile"][name][level], title)

@@ -228,8 +228,8 @@ class TestReport(unittest.TestCase):
         x = activations(64, 40)
         whole = actscope.report(x, statistics="profile")["layers"][0]["profile"]
         moments, rest = (actscope.report(x, statistics=s)["layers"][0]["profile"] for s in ("moments", ["entropy", "quantiles"]))
-        self.assertEqual({k: v for k, v in moments.items() if v is not None}, {k: v for k, v in whole.items() if k not in ("entropy", "quantiles")})
-        self.assertEqual({k: v for k, v in rest.items() if v is not None}, {k: whole[k] for k in ("entropy", "quantiles")})
+        self.assertEqual({k: v for k, v in moments.items() if v is not None}, {k: v for k, v in whole.items() if k not in ("entropy", "quantiles", "buckets")})
+        self.assertEqual({k: v for k, v in rest.items() if v is not None}, {k: whole[k] for k in ("entropy", "quantiles", "buckets")})
 
     def test_names(self):
         x = activations(8, 4)

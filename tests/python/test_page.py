@@ -116,6 +116,13 @@ class Report(Case):
         pictures = [n["name"]["value"] for n in tree if n.get("role", {}).get("value") in ("image", "img") and not n["ignored"]]
         self.assertTrue(any("Along the network" in name for name in pictures), pictures)
         self.assertTrue(any("Histogram of |r|" in name for name in pictures), pictures)
+        self.assertTrue(any("Values by magnitude" in name for name in pictures), pictures)
+        # The bars of a layer are its values, all of them.
+        bars = self.ask("[].map.call(document.querySelectorAll('[aria-labelledby^=buckets-0-] rect title'),function(t){return t.textContent})")
+        self.assertGreater(len(bars), 20)
+        shares = [float(share) for title in bars for share in re.findall(r"\(<?([0-9.]+)%\)", title)]
+        self.assertGreater(sum(shares), 45, bars)
+        self.assertLess(sum(shares), 101, bars)
         self.assertEqual(len([n for n in tree if n.get("role", {}).get("value") == "rowheader"]), 24)
         # Labels of a table leave out the same in all rows, and its caption says what.
         labels = self.ask("[].map.call(document.querySelectorAll('#all ~ div tbody th a'),function(a){return a.textContent})")

@@ -89,7 +89,7 @@ class Csv(unittest.TestCase):
             for layer, row in zip(strict(sample(kind, "json"))["layers"], rows):
                 seen, values = dict(zip(head, row)), {}
                 for section in ("profile", "distinct", "health", "correlation", "rank", "similarity", "compat"):
-                    flat(layer.get(section, {}), [section], values)
+                    flat({k: v for k, v in layer.get(section, {}).items() if k != "buckets"}, [section], values)
                 self.assertEqual((seen["name"], seen["role"]), (layer["name"], layer["role"]))
                 self.assertEqual(seen["shape"], "x".join(map(str, layer["shape"])))
                 for key, value in values.items():

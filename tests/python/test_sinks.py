@@ -246,6 +246,14 @@ class TestTensorBoard(Case):
         self.assertAlmostEqual(sum(v.bucket), 60)
         self.assertEqual(list(v.bucket_limit), sorted(v.bucket_limit))
         self.assertAlmostEqual(v.sum, layer["profile"]["mean"] * 60, places=4)
+        held = {upto: n for upto, n in zip(v.bucket_limit, v.bucket) if n}
+        x = np.array([-3.0, -3.5, -0.1, 0, 1e-20, 0.3, 1, 1.49, 1.5, 70000], np.float32)
+        buckets = actscope.report(x)["layers"][0]["profile"]["buckets"]
+        limits = sinks.bucket_limits(buckets)
+        self.assertEqual({upto: n for upto, n in zip(limits, buckets["counts"]) if n},
+                         {-3.0: 2, -0.09375: 1, 2.0**-40: 1, 1.5 * 2.0**-40: 1, 0.375: 1, 1.5: 2, 2.0: 1, 65536.0: 1})
+        self.assertEqual(held, {upto: n for upto, n in zip(sinks.bucket_limits(layer["profile"]["buckets"]),
+                                                           layer["profile"]["buckets"]["counts"]) if n})
 
 
 class TestWriter(Case):

@@ -151,6 +151,7 @@ void compare_profile(struct compare *c, const actscope_profile *got, const actsc
   if (statistics & ACTSCOPE_ENTROPY) VALUE(entropy, bound_entropy, 1);
   if (statistics & ACTSCOPE_QUANTILES) {
     if (exact) quantile = none;
+    for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; ++k) compare_count(c, "a bucket of values", got->buckets[k], ref->buckets[k]);
     compare_array(c, "quantiles", got->quantiles, ref->quantiles, ACTSCOPE_QUANTILE_COUNT, quantile.atol, quantile.rtol);
   }
 }

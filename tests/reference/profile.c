@@ -88,6 +88,13 @@ void ref_profile(const struct ref_matrix *m, actscope_profile *out) {
     while (100 * (k + 1) < percent[q] * n) ++k;
     out->quantiles[q] = v[k];
   }
+  for (uint64_t i = 0; i < n; ++i) {
+    int exponent, k;
+    double f = frexp(fabs(v[i]), &exponent); /* |v| = f 2^exponent, 1/2 <= f < 1 */
+    k = 1 + 2 * (exponent - 1 + 40) + (f >= 0.75);
+    k = k < 1 ? 1 : k > 112 ? 112 : k;
+    ++out->buckets[v[i] == 0 ? 112 : v[i] < 0 ? 112 - k : 112 + k];
+  }
   free(v);
 }
 

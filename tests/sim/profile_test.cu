@@ -80,6 +80,7 @@ struct Layer {  // a tensor, its device states, and what they should be
       if (narrow) histogram_moments(dtype, got.data(), &m); else m = state[0];
       moments_finish(&m, statistics, &have);
       histogram_quantiles(dtype, got.data(), m.n, m.min, m.max, have.quantiles);
+      histogram_buckets(dtype, got.data(), m.zero, m.negative, have.buckets);
       uint32_t parts = narrow || (statistics & ACTSCOPE_QUANTILES) ? statistics : statistics & ~uint32_t(ACTSCOPE_QUANTILES);
       compare_profile(&c, &have, &want, dtype, parts);
       if (v.elements == 0) compare_count(&c, "count", have.count, 0);

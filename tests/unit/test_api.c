@@ -52,6 +52,32 @@ Test(api, levels_and_thresholds_are_published) {
   cr_assert_eq(memcmp(actscope_pair_thresholds, thresholds, sizeof thresholds), 0);
 }
 
+/* Each bucket begins at its edge and ends below the next; the ends are open. */
+Test(api, value_edges_are_those_of_the_buckets) {
+  enum { SIDE = ACTSCOPE_VALUE_BUCKETS / 2 };
+  double x[2 * (2 * SIDE + 3)];
+  int64_t n = 0;
+  cr_assert_eq(actscope_value_edge(0), 0);
+  cr_assert(isinf(actscope_value_edge(SIDE + 2)));
+  cr_assert_eq(actscope_value_edge(1), ldexp(1, -40));
+  cr_assert_eq(actscope_value_edge(SIDE + 1), 65536);
+  for (int k = 1; k <= SIDE; ++k) {
+    cr_assert_eq(actscope_value_edge(k + 1) / actscope_value_edge(k), k % 2 ? 1.5 : 4.0 / 3, "%d", k);
+    for (int sign = -1; sign <= 1; sign += 2)
+      x[n++] = sign * actscope_value_edge(k), x[n++] = sign * nextafter(actscope_value_edge(k + 1), 0);
+  }
+  x[n++] = 1e300, x[n++] = -1e-300, x[n++] = -0.0, x[n++] = 0, x[n++] = 5e-324, x[n++] = NAN;
+  actscope_tensor t = {x, ACTSCOPE_FLOAT64, 1, &n, NULL};
+  actscope_options o;
+  actscope_layer_report r;
+  actscope_options_init(&o);
+  o.device = ACTSCOPE_DEVICE_CPU, o.statistics = ACTSCOPE_QUANTILES;
+  cr_assert_eq(actscope_analyze(&t, &o, &r), ACTSCOPE_OK);
+  for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; ++k)
+    cr_assert_eq(r.profile.buckets[k], 2u + (k == SIDE + 1 || k == SIDE - 1 || k == 2 * SIDE), "bucket %d holds %llu", k,
+                 (unsigned long long)r.profile.buckets[k]);
+}
+
 Test(api, devices_begin_with_the_cpu) {
   actscope_device_info info[4];
   size_t count = 99;

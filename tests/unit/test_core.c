@@ -262,6 +262,7 @@ Test(core, histogram_gives_the_profile) {
         memset(&got, POISON_ODD, sizeof got);
         compare_begin(&c, "%s %s n=%llu", data_dtype_name(dtype), data_kind_name(kind), (unsigned long long)n);
         histogram_quantiles(dtype, counts, want.finite, want.min, want.max, got.quantiles);
+        histogram_buckets(dtype, counts, want.zero, want.negative, got.buckets);
         if (dtype_is_narrow(dtype)) {
           struct moments state;
           histogram_moments(dtype, counts, &state);

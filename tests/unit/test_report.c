@@ -58,7 +58,7 @@ Test(report, json_has_the_fields_of_the_schema) {
   cr_expect_str_eq(
       keys(at(layer, "profile")),
       "count finite nan positive_inf negative_inf zero negative subnormal min max mean variance std skewness "
-      "kurtosis abs_mean abs_max l2_norm entropy quantiles");
+      "kurtosis abs_mean abs_max l2_norm entropy quantiles buckets");
   cr_expect_str_eq(keys(at(at(layer, "profile"), "quantiles")), "0.01 0.05 0.25 0.5 0.75 0.95 0.99");
   cr_expect_str_eq(keys(at(layer, "distinct")), "count method relative_standard_error lower upper redundancy");
   cr_expect_str_eq(keys(at(layer, "health")), "constant nonfinite dead active_fraction");
@@ -209,6 +209,19 @@ Test(report, json_numbers_read_back_exactly) {
     for (int k = 0; k < ACTSCOPE_QUANTILE_COUNT; k++)
       cr_expect_eq(cJSON_GetArrayItem(at(at(layer_at(root, i), "profile"), "quantiles"), k)->valuedouble,
                    report->profile.quantiles[k]);
+    const cJSON *buckets = at(at(layer_at(root, i), "profile"), "buckets"), *held = at(buckets, "counts");
+    const int first = (int)at(buckets, "first")->valuedouble + ACTSCOPE_VALUE_BUCKETS / 2;
+    uint64_t values = 0;
+    for (int k = 0; k < cJSON_GetArraySize(held); k++) {
+      const double n = cJSON_GetArrayItem(held, k)->valuedouble;
+      cr_expect_eq((uint64_t)n, report->profile.buckets[first + k], "bucket %d", first + k);
+      values += (uint64_t)n;
+    }
+    uint64_t all = 0;
+    for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; k++) all += report->profile.buckets[k];
+    cr_expect_eq(values, all);
+    cr_expect(cJSON_GetArraySize(held) == 0 || (cJSON_GetArrayItem(held, 0)->valuedouble > 0 &&
+                                                cJSON_GetArrayItem(held, cJSON_GetArraySize(held) - 1)->valuedouble > 0));
   }
 }
 
@@ -268,7 +281,7 @@ Test(report, json_has_only_the_sections_that_were_measured) {
   document->options.pair_functionals = 0;
   root = render_json(document);
   layer = layer_at(root, 0);
-  cr_expect(cJSON_IsNull(at(at(layer, "profile"), "quantiles")));
+  cr_expect(cJSON_IsNull(at(at(layer, "profile"), "quantiles")) && cJSON_IsNull(at(at(layer, "profile"), "buckets")));
   cr_expect(cJSON_IsNull(at(at(layer, "correlation"), "above")));
   cr_expect(cJSON_IsNull(at(at(layer, "correlation"), "histogram")));
   cr_expect_null(at(layer, "distinct"));

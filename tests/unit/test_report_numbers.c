@@ -600,6 +600,7 @@ Test(numbers, more_than_2_to_the_31_elements) {
   ref_profile(&m, &want);
   uint64_t *counts[] = {&want.count, &want.finite, &want.nan, &want.zero, &want.negative, &want.subnormal};
   for (int k = 0; k < 6; ++k) *counts[k] *= N;
+  for (int k = 0; k < ACTSCOPE_VALUE_BUCKETS; ++k) want.buckets[k] *= N;
   double k = (double)want.finite, row_k = k / N;
   want.variance *= (row_k - 1) / row_k * (k / (k - 1));
   want.std = sqrt(want.variance);
