@@ -534,13 +534,14 @@ enum {
 
 typedef struct actscope_bottleneck {
   size_t layer;     /* index into the reports */
-  double score;     /* 0 (free) .. 1 (constrained); NaN if no ingredient was measured */
+  double score;     /* 0 (free) .. 1 (constrained); NaN if no ingredient was measured, or it is no activation */
   uint32_t reasons; /* ACTSCOPE_REASON_... */
 } actscope_bottleneck;
 
 /* Scores `count` reports into `ranking` (count entries), most constrained first, ties in layer order; layers without a
- * score come last. */
-ACTSCOPE_API actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, size_t count,
+ * score come last. roles: of each; NULL: all are activations. Gradients and weights have no score: what it counts, such as
+ * features that never exceed 1e-6, is about what flows forwards. Errors: INVALID_ARGUMENT for NULL. */
+ACTSCOPE_API actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, const actscope_role *roles, size_t count,
                                                        actscope_bottleneck *ranking);
 
 /* Puts reason number `bit` (0 .. ACTSCOPE_REASON_COUNT-1) of this layer into words with its number ("mean |r| far above

@@ -143,15 +143,16 @@ static int by_score(const void *left, const void *right) {
   return a->layer < b->layer ? -1 : a->layer > b->layer;
 }
 
-actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, size_t count,
+actscope_status actscope_rank_bottlenecks(const actscope_layer_report *reports, const actscope_role *roles, size_t count,
                                           actscope_bottleneck *ranking) {
   if (count == 0) return ACTSCOPE_OK;
   if (reports == NULL || ranking == NULL)
     return actscope_fail(ACTSCOPE_INVALID_ARGUMENT, "rank_bottlenecks: reports and ranking must not be NULL");
   for (size_t i = 0; i < count; ++i) {
     struct ingredients parts;
+    ranking[i] = (actscope_bottleneck){i, core_nan(), 0};
+    if (roles && roles[i] != ACTSCOPE_ROLE_ACTIVATION) continue;
     actscope_ingredients(&reports[i], &parts);
-    ranking[i].layer = i;
     ranking[i].score = actscope_bottleneck_score(&parts);
     ranking[i].reasons = actscope_bottleneck_reasons(&parts);
   }

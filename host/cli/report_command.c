@@ -199,7 +199,8 @@ static int analyse(struct settings *s, struct inputs *in) {
   d.ranking = calloc(in->count, sizeof *d.ranking);
   d.reports = calloc(in->count, sizeof *d.reports);
   d.scores = calloc(in->count, sizeof *d.scores);
-  int analysed = d.ranking && d.reports && d.scores;
+  actscope_role *roles = calloc(in->count, sizeof *roles);
+  int analysed = d.ranking && d.reports && d.scores && roles;
   for (size_t i = 0; analysed && i < in->count; ++i) d.reports[i] = in->layers[i].report;
   if (analysed)
     analysed = network_analyse(in->layers, in->count, in->links, s->compat, d.reports, d.scores, &d.scored) == 0;
@@ -207,7 +208,8 @@ static int analyse(struct settings *s, struct inputs *in) {
   if (analysed) {
     keep_good(in, &d, cka);
     d.count = in->count;
-    actscope_rank_bottlenecks(d.reports, in->count, d.ranking);
+    for (size_t i = 0; i < in->count; ++i) roles[i] = in->layers[i].role;
+    actscope_rank_bottlenecks(d.reports, roles, in->count, d.ranking);
     d.seconds = seconds_now() - start;
     written = in->count ? write_document(s, &d) : 0;
   } else {
@@ -217,6 +219,7 @@ static int analyse(struct settings *s, struct inputs *in) {
   free(d.ranking);
   free(d.reports);
   free(d.scores);
+  free(roles);
   return written ? written : result ? result : in->bad ? EXIT_BAD_INPUT : EXIT_ALL_ANALYSED;
 }
 

@@ -406,7 +406,7 @@ int stream_document(const stream_step *step, report_document *document) {
   actscope_role *roles = calloc(room, sizeof *roles);
   int made = document->ranking && document->reports && document->scores && roles;
   for (size_t i = 0; made && i < n; i++) document->reports[i] = step->layers[i].report, roles[i] = step->layers[i].role;
-  made = made && !actscope_rank_bottlenecks(document->reports, n, document->ranking) &&
+  made = made && !actscope_rank_bottlenecks(document->reports, roles, n, document->ranking) &&
          !actscope_network_analyze(document->reports, roles, (const char *const *)step->places, n, document->scores,
                                    &document->scored);
   if (made && step->cka) {

@@ -115,11 +115,15 @@ def pair(layers: Sequence[Dict[str, Any]]) -> List[int]:
     return owner
 
 
+def _roles(layers: Sequence[Dict[str, Any]]) -> Any:
+    return (ctypes.c_int * max(len(layers), 1))(*(header.constants["ACTSCOPE_ROLE_" + of["role"].upper()] for of in layers))
+
+
 def scores(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
     """The families of scores of each activation, with their ingredients and reasons."""
     count, owner = len(reports), pair(layers)
     array = (LayerReport * max(count, 1))(*reports)
-    roles = (ctypes.c_int * max(count, 1))(*(header.constants["ACTSCOPE_ROLE_" + of["role"].upper()] for of in layers))
+    roles = _roles(layers)
     keys = [ctypes.create_string_buffer(str(k).encode()) for k in owner]  # names may be there twice
     names = (ctypes.POINTER(ctypes.c_char) * max(count, 1))(*(ctypes.cast(key, ctypes.POINTER(ctypes.c_char)) for key in keys))
     found, scored = (NetworkScores * max(count, 1))(), ctypes.c_size_t()
@@ -151,7 +155,8 @@ def network(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> Dict[st
     """Bottlenecks, most constrained first, the families of scores, and the layers that are large."""
     array = (LayerReport * max(len(reports), 1))(*reports)
     ranking = (Bottleneck * max(len(reports), 1))()
-    check(library.actscope_rank_bottlenecks(array, len(reports), ranking))
+    families = scores(reports, layers)  # and the roles
+    check(library.actscope_rank_bottlenecks(array, _roles(layers), len(reports), ranking))
     text = ctypes.create_string_buffer(512)
     bottlenecks = []
     for entry in ranking[:len(reports)]:
@@ -162,7 +167,7 @@ def network(reports: Sequence[Any], layers: Sequence[Dict[str, Any]]) -> Dict[st
         of = layers[entry.layer]
         bottlenecks.append({"layer": of["name"], "source": of["source"], "score": entry.score, "reasons": reasons})
     large = header.constants["ACTSCOPE_WARN_LARGE_TENSOR"]
-    return {"bottlenecks": bottlenecks, "scores": scores(reports, layers),
+    return {"bottlenecks": bottlenecks, "scores": families,
             "large_tensors": [of["name"] for report, of in zip(reports, layers) if report.warnings & large]}
 
 

@@ -72,6 +72,21 @@ class Network(unittest.TestCase):
         self.assertEqual(len(d["network"]["scores"]), 4)
         self.check(d, "x", gradient=None, weight=None, gradient_flow=None)
 
+    def test_gradients_and_weights_are_not_ranked(self):
+        g = np.random.default_rng(7)
+        arrays = network(g, 2, 1e-4)
+        arrays["l1.gradient"] *= 1e-8
+        path = self.save("small.npz", **arrays)
+        d = report(path)
+        self.assertEqual({b["layer"] for b in d["network"]["bottlenecks"]}, {"l0", "l1"})
+        for b in d["network"]["bottlenecks"]:
+            self.assertEqual(b["reasons"], [])
+        text = subprocess.run([PROGRAM, "report", "--device", "cpu", "-q", path], capture_output=True, text=True).stdout
+        self.assertIn("No layer stands out as a bottleneck.", text)
+        import test_package
+        ours = test_package.actscope.report(path)
+        self.assertEqual([b["layer"] for b in ours["network"]["bottlenecks"]], [b["layer"] for b in d["network"]["bottlenecks"]])
+
     def test_a_gradient_that_fades_is_seen(self):
         d = report(self.save("fades.npz", **network(np.random.default_rng(3), layers=8, fade=0.4)))
         first, last = self.check(d, "l0"), self.check(d, "l7")

@@ -36,7 +36,7 @@ static double laplace(void) { double v = log(uniform()); return uniform() < 0.5 
 
 static actscope_bottleneck judge(const actscope_layer_report *r) {
   actscope_bottleneck b;
-  cr_assert_eq(actscope_rank_bottlenecks(r, 1, &b), ACTSCOPE_OK);
+  cr_assert_eq(actscope_rank_bottlenecks(r, NULL, 1, &b), ACTSCOPE_OK);
   return b;
 }
 
@@ -345,7 +345,7 @@ Test(analysis, ranking_is_by_score_then_layer_with_unscored_layers_last) {
     r[i].statistics = i % 4 == 1 ? 0 : ACTSCOPE_HEALTH;
     r[i].health.dead = r[i].health.constant = (uint64_t)(i * 7 % 5);
   }
-  cr_assert_eq(actscope_rank_bottlenecks(r, count, b), ACTSCOPE_OK);
+  cr_assert_eq(actscope_rank_bottlenecks(r, NULL, count, b), ACTSCOPE_OK);
   int seen[count] = {0};
   for (int i = 0; i < count; ++i) {
     cr_assert(b[i].layer < count && !seen[b[i].layer]++);
@@ -356,9 +356,18 @@ Test(analysis, ranking_is_by_score_then_layer_with_unscored_layers_last) {
     else cr_expect(isnan(b[i].score) || b[i - 1].score > b[i].score ||
                    (b[i - 1].score == b[i].score && b[i - 1].layer < b[i].layer));
   }
-  cr_expect_eq(actscope_rank_bottlenecks(NULL, 0, NULL), ACTSCOPE_OK);
-  cr_expect_eq(actscope_rank_bottlenecks(NULL, 1, b), ACTSCOPE_INVALID_ARGUMENT);
-  cr_expect_eq(actscope_rank_bottlenecks(r, 1, NULL), ACTSCOPE_INVALID_ARGUMENT);
+  actscope_role roles[count];
+  for (int i = 0; i < count; ++i) roles[i] = (actscope_role)(i % 3);
+  cr_assert_eq(actscope_rank_bottlenecks(r, roles, count, b), ACTSCOPE_OK);
+  for (int i = 0; i < count; ++i) { /* gradients and weights have no score and come last, in order, as what was not measured */
+    const size_t l = b[i].layer;
+    cr_expect_eq(isnan(b[i].score), l % 3 != 0 || !r[l].statistics, "%zu", l);
+    if (isnan(b[i].score)) cr_expect(b[i].reasons == 0 && (i == 0 || !isnan(b[i - 1].score) || b[i - 1].layer < l));
+    else cr_expect(i == 0 || b[i - 1].score >= b[i].score);
+  }
+  cr_expect_eq(actscope_rank_bottlenecks(NULL, NULL, 0, NULL), ACTSCOPE_OK);
+  cr_expect_eq(actscope_rank_bottlenecks(NULL, NULL, 1, b), ACTSCOPE_INVALID_ARGUMENT);
+  cr_expect_eq(actscope_rank_bottlenecks(r, NULL, 1, NULL), ACTSCOPE_INVALID_ARGUMENT);
   cr_expect(strlen(actscope_last_error()) > 0);
 }
 

@@ -324,7 +324,7 @@ Test(network, information_flow_is_the_bottleneck_score) {
   for (int k = 0; k < 5; ++k) {
     actscope_layer_report r = make(kinds[k]);
     actscope_bottleneck b;
-    actscope_rank_bottlenecks(&r, 1, &b);
+    actscope_rank_bottlenecks(&r, NULL, 1, &b);
     actscope_network_scores s = alone(&r);
     cr_expect_eq(SCORE(INFORMATION_FLOW), b.score);
   }
