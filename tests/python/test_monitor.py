@@ -1,5 +1,5 @@
 """actscope.torch.Monitor on the CPU: the numbers, the schedule, the hooks, and that training is never disturbed."""
-import copy, ctypes, os, pickle, sys, tempfile, threading, unittest, warnings
+import copy, ctypes, os, pickle, re, sys, tempfile, threading, unittest, warnings
 
 try:
     import torch
@@ -441,7 +441,11 @@ class TestCka(Case):
         self.assertIsNone(monitor.last["cka"])
         self.assertEqual(len(monitor.last["layers"]), 16)
         (said,) = monitor.warnings  # the first time only
-        self.assertIn("smallest that would", said)
+        stated = re.fullmatch(rf"cka: memory={least - 4000} holds no plan of the layers; the smallest that would is memory=(\d+)", said)
+        for memory, want in ((int(stated[1]) - 1, "holds no plan"), (int(stated[1]), "do not fit")):
+            monitor = self.monitor(network(), statistics="moments,cka", memory=memory, threads=1)
+            train(monitor._model, batches(2, 64), monitor)
+            self.assertIn(want, monitor.warnings[0])
 
     def test_too_many_samples_and_what_is_refused(self):
         model = nn.Linear(2, 2)
@@ -673,7 +677,52 @@ class TestRobustness(Case):
         tight = self.monitor(network(), memory="2KiB")
         train(tight._model, batches(1), tight)
         self.assertEqual(tight.last["layers"], [])
-        self.assertIn("smallest that would", tight.last["warnings"][0])
+        self.assertRegex(tight.last["warnings"][0], r"^0 \(activation\): memory='2KiB' holds no method; memory=\d+ would do$")
+
+    def test_the_memory_that_a_warning_states_would_do(self):
+        """Given back as it reads, it does, and where layers share a workspace nothing smaller."""
+        def refused(memory, passes=1, **options):
+            monitor = self.monitor(network(), memory=memory, threads=1, accumulate=passes, distinct="sketch", **options)
+            train(monitor._model, batches(passes), monitor, passes=passes)
+            said = [re.fullmatch(rf"(\S+) \((activation|gradient)\): memory={memory!r} holds no method; memory=(\d+) would do", line)
+                    for line in monitor.last["warnings"] if not line.startswith("cka")]
+            monitor.close()
+            return {(m[1], m[2]): int(m[3]) for m in said}, len(monitor.last["layers"])
+
+        for options in ({}, {"statistics": "all"}, {"passes": 2}, {"passes": 2, "statistics": "all"}, {"statistics": "moments,cka"}):
+            with self.subTest(options):
+                stated, measured = refused("3KiB", **options)
+                self.assertEqual((len(stated), measured), (16, 0))
+                self.assertEqual(refused(max(stated.values()), **options), ({}, 16))
+                first = stated["0", "activation"]
+                self.assertNotIn(("0", "activation"), refused(first, **options)[0])
+                if "passes" not in options:
+                    self.assertIn(("0", "activation"), refused(first - 1, **options)[0])
+
+    def test_the_memory_that_would_do_beside_what_others_hold(self):
+        place, given = _probes.Place("a", "activation"), {"activation": {"statistics": "all", "distinct": "sketch", "threads": 1}}
+
+        def tried(memory, x, passes, prepare):
+            probes = _probes.Probes(given, memory, passes, 2, "flatten")
+            self.addCleanup(probes.close)
+            prepare(probes)
+            try:
+                probes.measure(place, x, 0)
+            except _probes.MemoryTooSmall as error:
+                return error.memory
+
+        def another_stream(probes):
+            probes._workspaces[torch.device("cpu"), 1] = (None, 0, 50000)
+
+        def larger(probes):  # more than a part, as it is there
+            probes.measure(_probes.Place("b", "activation"), torch.randn(64, 3000), 0)
+
+        for x, passes, prepare, little in ((torch.randn(8, 4), 1, another_stream, 60000), (torch.randn(8, 4), 2, larger, 1100000)):
+            stated = tried(little, x, passes, prepare)
+            self.assertGreater(stated, little)
+            self.assertIsNone(tried(stated, x, passes, prepare))
+            if passes == 1:
+                self.assertEqual(tried(stated - 1, x, passes, prepare), stated)
 
     def test_changing_shapes_stay_below_the_cap(self):
         model = nn.Sequential(nn.Linear(6, 5), nn.ReLU())

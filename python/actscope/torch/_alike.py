@@ -96,11 +96,21 @@ class Alike:
         """A plan of the layers on the first one's device; those elsewhere are not compared."""
         self.close()
         self._layers = layers  # also where it fails: not tried again before something changes
-        where = next(device for _, _, device in layers.values())
-        here = {name: (code, shape) for name, (code, shape, device) in layers.items() if device == where}
-        self._index = {name: i for i, name in enumerate(here)}
+        compared, options = self._compared()
+        self._index = {name: i for i, (name, _, _) in enumerate(compared)}
+        self._plan = _plan.Plan(compared, **options)
+
+    def _compared(self) -> Tuple[List[Tuple[str, str, Tuple[int, ...]]], Dict[str, Any]]:
+        """Layers and options of the plan."""
+        where = next(device for _, _, device in self._layers.values())
         device = "cpu" if where.type == "cpu" else f"cuda:{where.index or 0}"
-        self._plan = _plan.Plan([(name, DTYPE_NAMES[code], shape) for name, (code, shape) in here.items()], **self._options, device=device)
+        return ([(name, DTYPE_NAMES[code], shape) for name, (code, shape, at) in self._layers.items() if at == where],
+                {**self._options, "device": device})
+
+    def least_bytes(self) -> int:
+        """The smallest memory that holds the plan last asked for, with layers left out."""
+        compared, options = self._compared()
+        return _plan.minimum_budget(compared, **options)
 
     def held_bytes(self) -> int:
         return 0 if self._plan is None else self._plan.workspace_bytes + len(self._plan) * _PLAN_BYTES

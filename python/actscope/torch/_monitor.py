@@ -14,12 +14,12 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, Mapping, NamedTup
 import torch
 
 from .. import _options, _report, sinks as _sinks
-from .._errors import InvalidArgumentError, UnsupportedError
+from .._errors import BudgetTooSmallError, InvalidArgumentError, UnsupportedError
 from .._library import LayerReport, header
 from .._writer import Writer
 from . import _compiled
 from ._alike import Alike
-from ._probes import Place, Probe, Probes
+from ._probes import MemoryTooSmall, Place, Probe, Probes
 
 _NONFINITE = header.constants["ACTSCOPE_WARN_NONFINITE"]
 Patterns = Optional[Union[str, Iterable[str]]]
@@ -112,6 +112,7 @@ class Monitor:
         self._rank = _rank()
         self._active = ranks is None or self._rank in ranks
         self._modules = _select(model, layers, exclude)
+        self._memory = memory  # as it was given
         cap = _options.size(memory)
         self._alike: Optional[Alike] = None
         if "cka" in wanted["activation"]:
@@ -355,6 +356,11 @@ class Monitor:
                     raised = self._alarm
                 if self._alike is not None and place.kind == "activation":
                     self._observe_alike(self._alike, place, tensor)
+        except MemoryTooSmall as error:
+            parts = 2 if self._alike is not None else 1  # it has the other half
+            self._complain(f"{place.name} ({place.kind}): " + (
+                f"memory={self._memory!r} is filled by other layers" if error.memory is None else
+                f"memory={self._memory!r} holds no method; memory={parts * error.memory} would do"))
         except Exception as error:
             self._complain(f"{place.name} ({place.kind}): {error}")
         if raised is not None and self._on_alarm is not None:
@@ -378,6 +384,9 @@ class Monitor:
     def _observe_alike(self, alike: Alike, place: Place, tensor: torch.Tensor) -> None:
         try:
             alike.observe(place.name, tensor)
+        except BudgetTooSmallError:
+            self._complain(f"cka: memory={self._memory!r} holds no plan of the layers; the smallest that would is "
+                           f"memory={2 * alike.least_bytes() - 1}")
         except Exception as error:
             self._complain(f"cka: {error}")
 

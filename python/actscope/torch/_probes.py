@@ -20,7 +20,17 @@ from .._errors import BudgetTooSmallError
 from .._library import Layer, LayerReport, Tensor, check, header, library
 
 _ALIGNMENT = 256
+_PLANS = 8  # the part of the memory that plans may take where they share a workspace: one in so many
 _PLAN_BYTES = 3 * ctypes.sizeof(LayerReport) + 4096  # a plan of one layer without its workspace, rounded up
+
+
+class MemoryTooSmall(BudgetTooSmallError):
+    """No method fits what is left of the memory; with `memory` bytes in all one would. None: no size is known to do, since
+    others fill whatever there is."""
+
+    def __init__(self, memory: Optional[int]) -> None:
+        super().__init__(f"the memory holds no method; {memory} bytes would do")
+        self.memory = memory
 
 
 class Place(NamedTuple):
@@ -29,6 +39,11 @@ class Place(NamedTuple):
 
     name: str
     kind: str
+
+    @property
+    def layer(self) -> str:
+        """Its name in the library's log and errors."""
+        return f"{self.name} ({self.kind})" if self.kind != "activation" else self.name
 
 
 class Probe:
@@ -44,9 +59,8 @@ class Probe:
         self.tensor = Tensor(None, dtype, n, self._axes, self._strides)
         self.step = -1  # that it was last used in
         self.busy = False  # enqueued on a GPU and not fetched yet
-        name = f"{place.name} ({place.kind})" if place.kind != "activation" else place.name
         role = header.constants["ACTSCOPE_ROLE_" + place.kind.upper()]
-        layer = Layer(name=name.encode(), dtype=dtype, ndim=n, shape=self._axes, role=role)
+        layer = Layer(name=place.layer.encode(), dtype=dtype, ndim=n, shape=self._axes, role=role)
         self.handle = ctypes.c_void_p()
         check(library.actscope_plan_create(ctypes.byref(self.handle), ctypes.byref(layer), 1, ctypes.byref(options)))
         size = ctypes.c_size_t()
@@ -135,26 +149,53 @@ class Probes:
 
     # ---- Making plans, inside the cap ----------------------------------------------------------------------------------
     def _make(self, key: Any, place: Place, code: int, shape: Sequence[int], channels: bool, device: torch.device, stream: int) -> Probe:
-        where = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
-        given = {**self._given[place.kind], "channels": channels, "device": where}
+        given = self._options(key)
+
+        def make(memory: int) -> Probe:
+            return Probe(place, code, shape, _options.build({**given, "memory": max(memory, 0)}), device.type != "cpu")
+
         if self._shared:
-            plans = self._memory // 8  # for the plans themselves; the rest is the workspace's
+            plans = self._memory // _PLANS  # for the plans themselves; the rest is the workspace's
             while self._known and (len(self._known) + 1) * _PLAN_BYTES > plans:
                 self._forget_oldest()
             others = sum(size for at, (_, _, size) in self._workspaces.items() if at != (device, stream))
-            probe = Probe(place, code, shape, _options.build({**given, "memory": max(self._memory - plans - others, 0)}), where != "cpu")
+            try:
+                probe = make(self._memory - plans - others)
+            except BudgetTooSmallError:
+                least = others + self._least(key)
+                raise MemoryTooSmall((least - 1) * _PLANS // (_PLANS - 1) + 1) from None  # the smallest m with m - m // _PLANS >= least
             self._lend(probe, device, stream)
         else:
-            held = sum(p.workspace_bytes + _PLAN_BYTES for p in self._known.values())
-            left = max(self._memory - held, 0)
-            share = min(self._memory // self._expected, left)
+            # A place's part of the memory is that of its plan too, so that all places together stay inside.
+            left = self._memory - sum(p.workspace_bytes + _PLAN_BYTES for p in self._known.values()) - _PLAN_BYTES
+            share = min(self._memory // self._expected - _PLAN_BYTES, left)
             try:
-                probe = Probe(place, code, shape, _options.build({**given, "memory": share}), where != "cpu")
+                probe = make(share)
             except BudgetTooSmallError:
-                probe = Probe(place, code, shape, _options.build({**given, "memory": left}), where != "cpu")
+                try:
+                    probe = make(left)
+                except BudgetTooSmallError:
+                    raise MemoryTooSmall(self._parts_for(key)) from None
         self._known[key] = probe
         self._bound[id(probe)] = (device, stream)
         return probe
+
+    def _options(self, key: Any) -> Dict[str, Any]:
+        """Of a plan, but for its memory."""
+        place, _, _, channels, device, _ = key
+        where = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
+        return {**self._given[place.kind], "channels": channels, "device": where}
+
+    def _least(self, key: Any) -> int:
+        """The smallest memory that a plan can be made in."""
+        place, code, shape, *_ = key
+        return _plan.minimum_budget([(place.layer, _arrays.DTYPE_NAMES[code], shape, place.kind)], **self._options(key))
+
+    def _parts_for(self, key: Any) -> Optional[int]:
+        """The memory whose parts hold this plan and those that are there."""
+        if len(self._known) >= self._expected:
+            return None
+        return self._expected * (max(map(self._least, [key, *self._known])) + _PLAN_BYTES)
 
     def _lend(self, probe: Probe, device: torch.device, stream: int) -> None:
         """Binds the workspace that this device and stream share, larger if it must be."""
