@@ -19,7 +19,7 @@ from .._library import LayerReport, header
 from .._writer import Writer
 from . import _compiled
 from ._alike import Alike
-from ._probes import MemoryTooSmall, Place, Probe, Probes
+from ._probes import MemoryTooSmall, Place, Probe, Probes, capturing
 
 _NONFINITE = header.constants["ACTSCOPE_WARN_NONFINITE"]
 Patterns = Optional[Union[str, Iterable[str]]]
@@ -27,6 +27,10 @@ Words = Union[str, Sequence[str]]
 
 # What is measured unless something is asked for. Of gradients one reads norms, extremes, zeros and what is not finite.
 ACTIVATIONS, GRADIENTS = "profile,health", "moments,health"
+
+_CAPTURED = ("a CUDA graph is being captured: nothing inside it is measured, now or when it is replayed; on a step to be measured, "
+             "call the model itself")
+_NO_PASS = "no forward pass in a measured step: nothing was measured; the replay of a CUDA graph runs no hooks"
 
 
 class Alarm(NamedTuple):
@@ -83,6 +87,8 @@ class Monitor:
     step() has to be called, since the compiled code does not count. On a step that is not measured no hook is installed
     but one on the model; compiled code then has nothing of the monitor in it.
 
+    Nothing inside a CUDA graph is measured: its capture is refused with one warning, and its replays run no hooks.
+
     What goes wrong while a layer is measured never reaches the training: it becomes a line in `warnings` and in the record.
     """
 
@@ -129,6 +135,7 @@ class Monitor:
         self._step = 0
         self._passes = 0  # forward passes of the step under way
         self._enabled, self._closed = True, False
+        self._captured = False  # was any pass captured in a CUDA graph?
         self._recording = False  # is the step under way measured? Read by compiled code as a guard.
         self._begin_of_step()
         self._waiting: Deque[Tuple[Dict[str, Any], List[Entry]]] = deque()  # steps whose reports a device still owes
@@ -199,6 +206,8 @@ class Monitor:
         measured of an unfinished step is written too."""
         if self._closed:
             return
+        if self._probes.on_gpu and capturing():
+            raise UnsupportedError("a monitor waits for the GPU when it is closed, which ends a CUDA graph's capture: close it outside")
         if self._entries:
             self._end_of_step()
         self._closed, self._recording = True, False
@@ -259,10 +268,12 @@ class Monitor:
                     head["cka"] = self._alike.end_of_step()
                 if entries or self._step_warnings:
                     self._waiting.append((head, entries))
-                elif _compiled.is_compiled(self._model):
+                elif not self._captured and _compiled.is_compiled(self._model):
                     self._complain("compiled code called no layer in a measured step: make the monitor after compiling the model")
                 elif self._passes:
                     self._complain("no layer was called in a measured step")
+                elif _NO_PASS not in self._said:
+                    self._complain(_NO_PASS)
                 self._begin_of_step()
         self._step += 1
         self._refresh_recording()
@@ -332,6 +343,12 @@ class Monitor:
     # ---- Measuring -----------------------------------------------------------------------------------------------------
     def _observe(self, place: Place, tensor: torch.Tensor) -> None:
         """Measures one tensor; whatever fails becomes a warning."""
+        if tensor.device.type == "cuda" and capturing():
+            with self._lock:
+                self._captured = True
+                if _CAPTURED not in self._step_warnings:
+                    self._complain(_CAPTURED)
+            return
         raised = None
         try:
             with self._lock:
@@ -413,6 +430,8 @@ class Monitor:
 
     def _fetch(self, wait: bool = False) -> None:
         """Hands over the steps whose reports are complete, in order."""
+        if self._waiting and self._probes.on_gpu and capturing():
+            return
         while self._waiting:
             head, entries = self._waiting[0]
             complete = []

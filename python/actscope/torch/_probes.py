@@ -6,6 +6,9 @@ tensor and before anything that may reuse its memory, and the report is fetched 
 Memory: the plans of a device and a stream work one after the other and share one workspace, which grows to the largest
 need; where windows of several passes keep their states in the workspace, each plan has its own. All of it together stays
 below the monitor's cap.
+
+A plan is never made, enqueued or asked while a CUDA graph is captured (`capturing`; the monitor sees to it). The library could be
+captured, but the graph would then write to plans and workspaces of which nobody knows when it no longer does.
 """
 from __future__ import annotations
 
@@ -105,6 +108,7 @@ class Probes:
         self._known: "OrderedDict[Any, Probe]" = OrderedDict()
         self._workspaces: Dict[Any, Tuple[Any, int, int]] = {}  # by device and stream: what owns it, address, bytes
         self._bound: Dict[int, Any] = {}
+        self.on_gpu = False  # is or was any of them
         for given in self._given.values():
             _options.build(given)  # a wrong option is an error now
 
@@ -177,6 +181,7 @@ class Probes:
                 except BudgetTooSmallError:
                     raise MemoryTooSmall(self._parts_for(key)) from None
         self._known[key] = probe
+        self.on_gpu |= probe.on_gpu
         self._bound[id(probe)] = (device, stream)
         return probe
 
@@ -233,6 +238,12 @@ class Probes:
         self._known.clear()
         self._bound.clear()
         self._workspaces.clear()
+
+
+def capturing() -> bool:
+    """Is the work of this thread being captured in a CUDA graph? Then memory may neither be allocated nor waited for, nor may
+    an event be asked, on pain of the capture. To be asked only where there is a GPU."""
+    return bool(torch.cuda.is_current_stream_capturing())
 
 
 def axes(tensor: torch.Tensor, features: str) -> Tuple[Tuple[int, ...], Tuple[int, ...], bool]:
