@@ -14,7 +14,7 @@
 
 struct options {
   const char *json, *filter;
-  int list, small, no_peers, device, index; /* device: ON_CPU, ON_CUDA, or 0 for auto */
+  int list, small, no_peers, all_peers, device, index; /* device: ON_CPU, ON_CUDA, or 0 for auto */
   double limit;
   struct bench_settings settings;
 };
@@ -30,6 +30,7 @@ static void help(void) {
        "  --limit S          no further case after so many seconds; those left out are named\n"
        "  --threads T        CPU threads (as many as there are)\n"
        "  --no-peers         without peers\n"
+       "  --all-peers        on a CPU too those that take long: PyTorch by the formulas of neuroexapt\n"
        "  --check            correctness alone: each case once, no ceilings, no peers, no times\n"
        "  --smoke            the same at sizes of milliseconds; last line: N passed, M failed\n"
        "  --profile          each case once, nothing around it: for a profiler; NVTX ranges on a GPU\n\n"
@@ -81,6 +82,7 @@ static void parse(int argc, char **argv, struct options *o) {
     } else if (strcmp(argv[i], "--list") == 0) o->list = 1;
     else if (strcmp(argv[i], "--profile") == 0) s->profile = 1;
     else if (strcmp(argv[i], "--no-peers") == 0) o->no_peers = 1;
+    else if (strcmp(argv[i], "--all-peers") == 0) o->all_peers = 1;
     else if (strcmp(argv[i], "--check") == 0) s->check_only = 1;
     else if (strcmp(argv[i], "--smoke") == 0) s->check_only = o->small = 1;
     else if ((v = value_of(argc, argv, &i, "--json"))) o->json = v;
@@ -192,7 +194,8 @@ int main(int argc, char **argv) {
     if (s->gpu) gpu_ceilings(s->gpu, &top.copy_gbs, &top.fp16_tflops);
     else bench_cpu_ceilings(&top, s->threads);
     if (!o.no_peers)
-      s->peers = peers_start(peer_script(argv[0], path, sizeof path), s->gpu ? "cuda" : "cpu", run.peers, absent, sizeof absent);
+      s->peers = peers_start(peer_script(argv[0], path, sizeof path), s->gpu ? "cuda" : "cpu", o.all_peers, run.peers, absent,
+                             sizeof absent);
   }
   print_settings(&o, &run, &top, absent);
   printf("#\n");

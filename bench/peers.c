@@ -24,7 +24,7 @@ static int ask(struct peers *p, const char *line, char *answer, size_t size) {
   return strncmp(answer, "error", 5) == 0 ? -1 : 0;
 }
 
-static struct peers *spawn(const char *python, const char *script, const char *device) {
+static struct peers *spawn(const char *python, const char *script, const char *device, int all) {
   int in[2], out[2];
   char answer[256];
   if (pipe(in)) return NULL;
@@ -38,7 +38,7 @@ static struct peers *spawn(const char *python, const char *script, const char *d
     dup2(out[1], 1);
     close(in[0]), close(in[1]), close(out[0]), close(out[1]);
     if (!freopen("/dev/null", "w", stderr)) _exit(127);
-    execlp(python, python, "-B", script, device, (char *)NULL);
+    execlp(python, python, "-B", script, device, all ? "all" : (char *)NULL, (char *)NULL);
     _exit(127);
   }
   close(in[0]);
@@ -56,7 +56,7 @@ static struct peers *spawn(const char *python, const char *script, const char *d
   return NULL;
 }
 
-struct peers *peers_start(const char *script, const char *device, char *present, char *absent, size_t size) {
+struct peers *peers_start(const char *script, const char *device, int all, char *present, char *absent, size_t size) {
   const char *wish = getenv("PYTHON");
   char own[4096];
   snprintf(own, sizeof own, "%.*s../build/peers/bin/python", (int)(strrchr(script, '/') ? strrchr(script, '/') - script + 1 : 0), script);
@@ -64,7 +64,7 @@ struct peers *peers_start(const char *script, const char *device, char *present,
   struct peers *p = NULL;
   void (*before)(int) = signal(SIGPIPE, SIG_IGN); /* a worker that ends early is an answer, not an end */
   for (size_t i = 0; !p && i < sizeof interpreters / sizeof *interpreters; ++i)
-    if (access(interpreters[i], X_OK) == 0 || !strchr(interpreters[i], '/')) p = spawn(interpreters[i], script, device);
+    if (access(interpreters[i], X_OK) == 0 || !strchr(interpreters[i], '/')) p = spawn(interpreters[i], script, device, all);
   if (!p) {
     signal(SIGPIPE, before);
     snprintf(absent, size, "Python with NumPy");

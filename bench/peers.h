@@ -8,9 +8,10 @@
 #include "bench.h"
 
 struct peers;
-/* Starts the Python worker for "cpu" or "cuda"; NULL when there is no Python that can run it. Absent libraries are named
- * in `absent`, those present in `present` ("NumPy 2.3.5, PyTorch 2.9.1"). */
-struct peers *peers_start(const char *script, const char *device, char *present, char *absent, size_t size);
+/* Starts the Python worker for "cpu" or "cuda"; NULL when there is no Python that can run it. all: with the ways that a CPU
+ * otherwise leaves out for the time they take. Absent libraries are named in `absent`, those present in `present`
+ * ("NumPy 2.3.5, PyTorch 2.9.1"). */
+struct peers *peers_start(const char *script, const char *device, int all, char *present, char *absent, size_t size);
 void peers_stop(struct peers *p);
 /* Hands over the case's input; names[k] is then the k-th way this process has for it. Returns how many, 0 for none. */
 int peers_load(struct peers *p, const struct bench_input *in, char names[][48], int room);

@@ -1,4 +1,4 @@
-"""Other ways to the numbers of a case, driven line by line by actscope-bench: peers.py cpu|cuda
+"""Other ways to the numbers of a case, driven line by line by actscope-bench: peers.py cpu|cuda [all]
 
   ping                                   -> ok
   present, absent                        -> "NumPy 2.3.5, PyTorch 2.9.1", "DataSketches"
@@ -8,6 +8,8 @@
   peak   K                               -> bytes way K held at most beyond what there was before its calls
   unload                                 -> ok
 Words of a line are separated by tabs. An answer that begins with "error" says what went wrong.
+
+With `all` the CPU has the ways too that are left out there for the time they take.
 
 Every way returns the numbers it computed, so that tests can hold them against the oracle: nobody is timed for less work.
 """
@@ -127,7 +129,7 @@ def datasketches_ways():
 
 
 # ---- PyTorch, on either device ---------------------------------------------------------------------------------------
-def torch_ways(cuda):
+def torch_ways(cuda, every):
     import torch
     VERSIONS["PyTorch"] = torch.__version__
     if cuda and not torch.cuda.is_available():
@@ -193,6 +195,25 @@ def torch_ways(cuda):
     @way("network", "PyTorch corrcoef, unique, entropy", any_type)
     def network(x):
         return dict(corrcoef(x), distinct=torch.unique(x).numel(), entropy=entropy(x))
+
+    if cuda or every:  # on a CPU corrcoef and unique once more take as long again as the way above
+        @way("network", "PyTorch neuroexapt formulas", any_type)
+        def neuroexapt(x):
+            """The scores that an activation alone gives, as docs/analysis.md has them, of all its data."""
+            f = x if x.dtype == torch.float64 else x.float()
+            size, first, count = f.abs(), f[:10], float(x.numel())
+            p = (size + 1e-8) / (size + 1e-8).sum()
+            entropy = -(p * torch.log(p + 1e-8)).sum()
+            c = torch.corrcoef(f.T).abs_()
+            d = c.shape[0]
+            correlation = ((c.sum(dtype=torch.float64) - d) / (d * (d - 1.0))).nan_to_num(nan=0.0)  # one NaN makes it 0
+            cosines = torch.nn.functional.cosine_similarity(first[:, None], first[None], dim=2, eps=1e-8).triu(1)
+            redundancy = 1 - torch.unique(x).numel() / count
+            return dict(activation_saturation=torch.where((f >= 0).all(), (f == 0).sum(), (size > 0.9).sum()) / count,
+                        entropy=entropy, neuron_utilization=(f > 1e-6).any(0).sum() / float(d),
+                        activation_diversity=(1 - cosines.sum() / (len(first) * (len(first) - 1) / 2)).clamp(min=0),
+                        feature_correlation=correlation, information_redundancy=redundancy, actual_capacity=(size > 1e-6).sum(),
+                        information_flow_bottlenecks=0.3 * (1 - entropy) + 0.4 * correlation + 0.3 * redundancy)
 
     if not cuda:
         return
@@ -309,10 +330,10 @@ class Cuda:
             self.cupy.get_default_memory_pool().free_all_blocks()
 
 
-def open_libraries(device):
+def open_libraries(device, every):
     """Names of the libraries that are not here."""
     absent = []
-    wanted = [("PyTorch", lambda: torch_ways(device == "cuda"))]
+    wanted = [("PyTorch", lambda: torch_ways(device == "cuda", every))]
     if device == "cpu":
         numpy_ways()
         wanted.append(("DataSketches", datasketches_ways))
@@ -328,8 +349,8 @@ def open_libraries(device):
 
 
 class Worker:
-    def __init__(self, device):
-        self.absent = open_libraries(device)
+    def __init__(self, device, every=False):
+        self.absent = open_libraries(device, every)
         if device == "cuda" and "PyTorch" in self.absent:
             raise SystemExit("peers.py: no PyTorch with a GPU")
         self.device = Cpu() if device == "cpu" else Cuda()
@@ -376,7 +397,7 @@ class Worker:
 
 
 def main():
-    worker = Worker(sys.argv[1] if len(sys.argv) > 1 else "cpu")
+    worker = Worker(sys.argv[1] if len(sys.argv) > 1 else "cpu", "all" in sys.argv[2:])
     for line in sys.stdin:
         try:
             answer = worker.answer(line.rstrip("\n").split("\t"))

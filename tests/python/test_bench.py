@@ -4,6 +4,8 @@ from unittest import mock
 
 import numpy as np
 
+from test_compat import formulas
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("ACTSCOPE_BUILD", "build"))
 BENCH = os.path.join(BUILD, "actscope-bench")
@@ -143,7 +145,7 @@ class Peers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.peers = module("peers")
-        cls.worker = cls.peers.Worker("cpu")
+        cls.worker = cls.peers.Worker("cpu", True)
 
     def expected(self, x):
         v = x.astype(np.float64)
@@ -168,6 +170,8 @@ class Peers(unittest.TestCase):
         want, seen = self.expected(x), 0
         for operation, ways in self.peers.WAYS.items():
             for name, library, dtypes, function in ways:
+                if "neuroexapt" in name:
+                    continue  # numbers of its own: below
                 with self.subTest(operation=operation, name=name):
                     got = function(self.worker.device.given(x, library))
                     rough = name.startswith("DataSketches")
@@ -183,6 +187,53 @@ class Peers(unittest.TestCase):
                             np.testing.assert_allclose(value, wanted, rtol=0.06 if rough else 2e-5, atol=2e-6, err_msg=key)
                     seen += 1
         self.assertGreaterEqual(seen, 9)
+
+    def test_formulas_of_neuroexapt(self):
+        """Against NumPy's, which --compat is held against too."""
+        ways = [w for w in self.peers.WAYS["network"] if "neuroexapt" in w[0]]
+        if "PyTorch" in self.worker.absent:
+            self.skipTest("no PyTorch here")
+        (name, library, dtypes, function), = ways
+        self.assertEqual(dtypes, self.peers.WIDE)
+        x = np.random.default_rng(2).standard_normal((64, 96)).astype(np.float32)
+        x[:, 3], x[:, 7] = x[:, 4] * 0.5 + x[:, 5], -np.abs(x[:, 7])
+        many = np.random.default_rng(3).standard_normal((64, 2000)).astype(np.float32)
+        constant, relu = x.copy(), np.maximum(x - 0.2, 0)
+        constant[:, 9] = 1.5
+        for kind, data in (("normal", x), ("ReLU", relu[:, np.ptp(relu, 0) > 0]), ("constant", constant), ("float64", x.astype(np.float64)),
+                           ("alike", 5 + 0.1 * x), ("few samples", x[:4]), ("many", many)):
+            want = formulas(data, None)
+            got = function(self.worker.device.given(np.ascontiguousarray(data), library))
+            self.assertEqual(set(got), set(want) - {"information_loss"})  # that one is of two layers
+            for key, value in got.items():
+                with self.subTest(data=kind, score=key):
+                    np.testing.assert_allclose(float(value), want[key], rtol=2e-5, atol=2e-6)
+
+    def test_a_cpu_has_all_ways_only_where_asked(self):
+        ways = {}
+        for wish in ([], ["all"]):
+            with tempfile.TemporaryDirectory() as folder:
+                path = os.path.join(folder, "0")
+                np.arange(8, dtype=np.float32).tofile(path)
+                p = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "bench", "peers.py"), "cpu", *wish], input=f"load\tnetwork\tf32\t{path}\t8x4\n",
+                                   capture_output=True, text=True, timeout=120)
+            ways[bool(wish)] = p.stdout.strip().split("\t")
+        more = [] if "PyTorch" in self.worker.absent else ["PyTorch neuroexapt formulas"]
+        self.assertEqual(ways[True], ways[False] + more)
+        self.assertNotIn("neuroexapt", "".join(ways[False]))
+
+    def test_who_asks_for_all_ways(self):
+        with tempfile.TemporaryDirectory() as folder:
+            python, said = os.path.join(folder, "python"), os.path.join(folder, "said")
+            with open(python, "w") as file:
+                file.write(f'#!/bin/sh\necho "$@" >> {said}\nexec {sys.executable} "$@"\n')
+            os.chmod(python, 0o755)
+            for wish in ([], ["--all-peers"], ["--all-peers", "--no-peers"]):
+                subprocess.run([BENCH, "--device", "cpu", "--filter", "^correlation/exact/fp32/32x1024$", "--seconds", "0", "--peer-seconds", "0", *wish],
+                               check=True, capture_output=True, env={**ENV, "PYTHON": python}, timeout=300)
+            with open(said) as file:
+                lines = file.read().splitlines()
+        self.assertEqual([line.split()[2:] for line in lines], [["cpu"], ["cpu", "all"]])
 
     def test_protocol(self):
         with tempfile.TemporaryDirectory() as folder:
