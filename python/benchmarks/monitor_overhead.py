@@ -2,6 +2,7 @@
 """What a Monitor costs a training loop: two equal models trained in turn, step by step, one with a monitor and one without.
 
     python python/benchmarks/monitor_overhead.py [--statistics default] [--every 10] [--steps 90] [--batch 64]
+    python python/benchmarks/monitor_overhead.py --pairs 60 [--rest 1] [--statistics default] [--every 10] [--batch 64]
 
 Every third step is measured, so that there are enough of both kinds. Prints medians of the plain steps, of the monitored
 model's steps that are not measured and of those that are, in wall time and in processor time (which other programs on the
@@ -12,10 +13,17 @@ machine disturb less), and what they make when every k-th step is measured:
 The last columns are the processor time inside the monitor's own functions, on skipped and on measured steps, and its share at
 every k-th step: no difference of two large numbers, so the steadiest figure on a machine that does other things.
 
+With --pairs one model trains in blocks of `every` steps, one block with a monitor and one without in turn, which of the two first
+alternating from pair to pair: whole training on against off, in wall time. Printed are the median of the pairs' ratios less 1, an
+interval that holds their true median 95 times in 100, and their quartiles. --rest leaves the machine to others between blocks,
+where chrt -f 50 puts them above the others; a block and a rest that together take more than a second also keep such a process
+below the share of time that Linux lets it have.
+
 Each line is one set of statistics, of activations and gradients alike; "default" is what Monitor measures when nothing is
 asked for. --twice also trains the second model without a monitor, which shows the noise.
 """
 import argparse
+import math
 import os
 import platform
 import statistics
@@ -121,6 +129,55 @@ def line(name, result, every):
     print(out + f"   {1e6 * inside['skipped']:6.0f} {1e6 * inside['measured']:8.0f} {100 * own:6.2f} %", flush=True)
 
 
+def interleaved(wanted, layers, every, pairs, batch, sinks, rest, monitored=True, **options):
+    """Seconds of blocks of `every` steps, (off, on) a pair. Off, the model has no hook and nobody calls step()."""
+    training = Training(batch)
+    hooks = training.model._forward_pre_hooks
+    monitor = actscope.torch.Monitor(training.model, every=every, layers=layers, statistics=None if wanted == "default" else wanted,
+                                     sinks=sinks, **options)
+    attached = dict(hooks)
+
+    def block(on):
+        hooks.clear()
+        if on:
+            hooks.update(attached)
+        began = time.perf_counter()
+        for _ in range(every):
+            training.step(monitor if on else None)
+        took = time.perf_counter() - began
+        time.sleep(rest)
+        return took
+
+    taken = []
+    for i in range(pairs + 1):  # the first makes plans and caches
+        pair = {which: block(which and monitored) for which in ((False, True) if i % 2 else (True, False))}
+        if i > 0:
+            taken.append((pair[False], pair[True]))
+    count = len(monitor.last["layers"]) if monitored else 0
+    hooks.update(attached)
+    monitor.close()
+    return taken, count
+
+
+def spread(values):
+    """Median, the ends of its interval of 95 % by the binomial distribution, and quartiles."""
+    v, n = sorted(values), len(values)
+    below, k = 0.5 ** n, 0
+    while below + math.comb(n, k + 1) * 0.5 ** n <= 0.025:
+        k += 1
+        below += math.comb(n, k) * 0.5 ** n
+    quartiles = statistics.quantiles(v, n=4)
+    return statistics.median(v), (v[k], v[n - 1 - k]), (quartiles[0], quartiles[2])
+
+
+def pair_line(name, result, every):
+    taken, layers = result
+    median, interval, quartiles = spread([100 * (on / off - 1) for off, on in taken])
+    step = 1e3 * statistics.median(off for off, _ in taken) / every
+    print(f"{name:<28} {layers:6d}   {len(taken):5d} {step:10.2f}   {median:+6.2f} %   {interval[0]:+6.2f} .. {interval[1]:+6.2f} %   "
+          f"{quartiles[0]:+6.2f} .. {quartiles[1]:+6.2f} %", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--statistics", action="append", help="repeatable; several by default")
@@ -132,15 +189,26 @@ def main():
     parser.add_argument("--time-budget", type=float, help="seconds for a layer's exact correlations, as in Monitor(time_budget=...)")
     parser.add_argument("--sink", action="append", default=[], help="a path, as in Monitor(sinks=...)")
     parser.add_argument("--twice", action="store_true")
+    parser.add_argument("--pairs", type=int, default=0, help="blocks of steps with and without a monitor in turn, so many pairs (8 or more)")
+    parser.add_argument("--rest", type=float, default=0.0, help="seconds between blocks")
     a = parser.parse_args()
+    if 0 != a.pairs < 8:
+        parser.error("--pairs wants 8 or more")
     torch.set_num_threads(a.threads)
     print(f"# actscope {actscope.__version__}, PyTorch {torch.__version__}, {actscope.devices()[0]['name']}, "
-          f"{a.threads} threads, {platform.system()} {platform.machine()}; batch {a.batch}, {a.steps} steps; cost at every {a.every}th step")
+          f"{a.threads} threads, {platform.system()} {platform.machine()}; batch {a.batch}, {f'{a.pairs} pairs' if a.pairs else f'{a.steps} steps'}; cost at every {a.every}th step")
+    sets = a.statistics or ["default", "moments", "profile,distinct,health", "all"]
+    if a.pairs:
+        print(f"# {'':<26} {'layers':>6}   {'pairs':>5} {'ms a step':>10}   {'cost':>8}   {'95 % of the median':>20}   {'quartiles':>20}")
+        for wanted, monitored in [("(off against off)", False)] * a.twice + [(wanted, True) for wanted in sets]:
+            pair_line(wanted, interleaved(wanted if monitored else "default", a.layers, a.every, a.pairs, a.batch, a.sink, a.rest, monitored,
+                                          time_budget=a.time_budget), a.every)
+        return
     print(f"# {'':<26} {'layers':>6}   {'wall ms: plain skipped measured cost':<35}   {'processor ms: plain skipped measured cost':<35}"
           "   inside, us: skipped measured cost")
     if a.twice:
         line("(no monitor: the noise)", compare("profile", a.layers, a.steps, a.batch, [], False), a.every)
-    for wanted in a.statistics or ["default", "moments", "profile,distinct,health", "all"]:
+    for wanted in sets:
         line(wanted, compare(wanted, a.layers, a.steps, a.batch, a.sink, time_budget=a.time_budget), a.every)
 
 
