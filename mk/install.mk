@@ -1,4 +1,4 @@
-# Installation: header, static and shared library (with its soname), pkg-config file, programs.
+# Installation: headers, static and shared library (with its soname), pkg-config file, programs.
 # DESTDIR is a staging folder in front of PREFIX; it does not appear in what is installed.
 BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
@@ -24,7 +24,7 @@ endef
 ## install: into PREFIX (/usr/local), behind DESTDIR if that is set
 install: all
 	$(Q)$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
-	$(Q)$(INSTALL) -m 644 include/actscope.h $(DESTDIR)$(INCLUDEDIR)/actscope.h
+	$(Q)$(INSTALL) -m 644 include/actscope.h include/actscope_dlpack.h $(DESTDIR)$(INCLUDEDIR)
 	$(Q)$(INSTALL) -m 644 $(B)/libactscope.a $(DESTDIR)$(LIBDIR)/libactscope.a
 	$(Q)$(INSTALL) -m 755 $(B)/libactscope.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libactscope.so.$(VERSION)
 	$(Q)ln -sf libactscope.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libactscope.so.$(SOVERSION)

@@ -10,7 +10,7 @@ fail() { echo "install: $*"; exit 1; }
 
 ${MAKE:-make} --no-print-directory install B="$build" PREFIX="$top/usr" DESTDIR= >/dev/null
 version=$(PKG_CONFIG_PATH=$top/usr/lib/pkgconfig pkg-config --modversion actscope)
-for file in include/actscope.h lib/libactscope.a "lib/libactscope.so.$version" lib/libactscope.so lib/pkgconfig/actscope.pc \
+for file in include/actscope.h include/actscope_dlpack.h lib/libactscope.a "lib/libactscope.so.$version" lib/libactscope.so lib/pkgconfig/actscope.pc \
   bin/actscope; do
   [ -s "$top/usr/$file" ] || fail "$file is not there"
 done
