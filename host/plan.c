@@ -76,7 +76,6 @@ static actscope_status options_resolve(const actscope_options *in, actscope_opti
   RANGE(o->time_budget >= 0, "time_budget is negative or not a number");
 #undef RANGE
   if (o->threads == 0) o->threads = omp_get_max_threads();
-  if (o->pairs == 0) o->pairs = 1ull << 24;
   return ACTSCOPE_OK;
 }
 

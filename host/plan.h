@@ -20,6 +20,7 @@ struct plan_layer {
   uint64_t elements, samples, features;
   actscope_distinct_method distinct;
   actscope_correlation_method correlation;
+  uint64_t pairs;    /* that SAMPLED looks at, if there are so many */
   uint32_t warnings; /* those that the plan alone decides */
   const char *reason; /* why this correlation method */
   double seconds;    /* modelled (choice.c) */
@@ -91,7 +92,7 @@ void actscope_plan_step(const actscope_plan *plan, struct plan_layer *layer);
 
 /* ---- choice.c ------------------------------------------------------------------------------------------------------- */
 
-/* Decides layer->distinct, correlation, seconds, reason and the warnings that follow. Shape and options are set. */
+/* Decides layer->distinct, correlation, pairs, seconds, reason and the warnings that follow. Shape and options are set. */
 void actscope_plan_choose(actscope_device device, struct plan_layer *layer);
 
 /* ---- What a backend offers ------------------------------------------------------------------------------------------ */

@@ -143,7 +143,8 @@ enum {
 };
 
 typedef enum actscope_correlation_method {
-  ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13 and time_budget allows, else sampled */
+  ACTSCOPE_CORRELATION_AUTO = 0,    /* exact while N*D^2 <= 1e13 and time_budget allows, else sampled; exact all the same where
+                                       a sample would be every pair or, within 1e13, take no less time by the plan's model */
   ACTSCOPE_CORRELATION_EXACT = 1,   /* every pair of features */
   ACTSCOPE_CORRELATION_SAMPLED = 2, /* `pairs` pairs without replacement, with a 95 % interval: those that options.seed and
                                        the report's sequence choose, on every backend, replays of a graph included */
@@ -186,7 +187,9 @@ typedef struct actscope_options {
   uint32_t statistics;        /* ACTSCOPE_ALL */
   uint32_t pair_functionals;  /* ACTSCOPE_PAIRS_DEFAULT */
   actscope_correlation_method correlation; /* AUTO */
-  uint64_t pairs;             /* 0: 2^24, or every pair if there are fewer: pair budget of SAMPLED */
+  uint64_t pairs;             /* Pair budget of SAMPLED: so many, or every pair if there are fewer. 0: 2^24, or where AUTO samples
+                                 under a time_budget what that allows, 2^16 .. 2^24: then it differs from
+                                 device to device, and by threads */
   uint64_t seed;              /* 0: every random choice derives from it, and from the number of the layer's enqueue */
   int32_t same_pairs;         /* 0: SAMPLED looks at other pairs at every enqueue; non-zero: at those of the first, so that
                                  two steps differ by their activations alone */
@@ -202,8 +205,9 @@ typedef struct actscope_options {
   int32_t top_pairs;          /* 0. K, up to 65,536: keeps the K pairs of features with the largest |r|, exactly, for
                                  actscope_plan_top_pairs(). Not with GRAM (UNSUPPORTED). A GPU makes the products twice */
   double pairs_above;         /* 0. Else, up to 1: of those, only pairs with |r| above it; all there are are counted */
-  double time_budget;         /* 0: none. Seconds that AUTO lets a layer's exact correlations take, by the plan's model,
-                                 before it samples */
+  double time_budget;         /* 0: none. Seconds that AUTO lets a layer's correlations take, by the plan's model: where every pair
+                                 takes longer it samples, and where nothing it may do is quick enough the report has
+                                 ACTSCOPE_WARN_TIME_BUDGET */
   actscope_log_function log;  /* NULL */
   void *log_user;             /* handed to log */
   actscope_log_level log_level; /* INFO: messages above it are not made */
@@ -313,7 +317,8 @@ enum {
   ACTSCOPE_WARN_NO_VALID_PAIR = 128,   /* fewer than two valid features */
   ACTSCOPE_WARN_NO_CKA = 256,          /* what CKA keeps of the layer did not fit the budget: it is left out */
   ACTSCOPE_WARN_TOP_PAIRS = 512,       /* more pairs are above options.pairs_above than options.top_pairs keeps */
-  ACTSCOPE_WARN_COUNT = 10
+  ACTSCOPE_WARN_TIME_BUDGET = 1024,    /* by the plan's model the correlations take longer than options.time_budget all the same */
+  ACTSCOPE_WARN_COUNT = 11
 };
 
 typedef struct actscope_layer_report {

@@ -56,6 +56,8 @@ int actscope_warning_text(const actscope_layer_report *r, int bit, char *text, s
     case ACTSCOPE_WARN_NO_EFFECTIVE_RANK:
       return say(text, size, "eigenvalues of %" PRIu64 " samples by %" PRIu64
                  " features do not fit the memory budget: no effective rank", r->samples, r->features);
+    case ACTSCOPE_WARN_TIME_BUDGET:
+      return say(text, size, "correlations take longer than the time budget by the plan's model, and no cheaper way is left");
     case ACTSCOPE_WARN_TOP_PAIRS:
       return say(text, size, "more pairs of features are above the limit asked for than are listed");
     case ACTSCOPE_WARN_NO_CKA:

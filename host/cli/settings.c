@@ -11,9 +11,11 @@ const char settings_help[] =
     "                        (all of them), and cka: how alike the layers are\n"
     "  --correlation METHOD  auto, exact, sampled or gram\n"
     "                        (auto: exact while N*D^2 <= 1e13)\n"
-    "  --time-budget S       seconds that a layer's exact correlations may take by\n"
-    "                        the plan's model before auto samples (0: no limit)\n"
-    "  --pairs M             pairs that sampled looks at (16777216)\n"
+    "  --time-budget S       seconds that a layer's correlations may take by the\n"
+    "                        plan's model: beyond them auto samples, as many pairs\n"
+    "                        as they allow, 65536 or more (0: no limit)\n"
+    "  --pairs M             pairs that sampled looks at (16777216, or what the\n"
+    "                        time budget allows)\n"
     "  --signed              the mean of r too, beside that of |r|\n"
     "  --top-pairs K         list the K pairs of features with the largest |r|,\n"
     "                        exactly, up to 65536\n"
@@ -55,7 +57,6 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
     return EXIT_MEMORY_CAP;
   }
   actscope_options_init(o);
-  o->pairs = 1 << 24;
   s->format = REPORT_TABLE;
   while (a.next < argc) {
     const char *word = argv[a.next], *value = NULL;

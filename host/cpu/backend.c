@@ -48,7 +48,7 @@ static struct stages stages_of(const actscope_options *o, const struct plan_laye
   s.states = s.pairs || s.gram || o->window != 1;
   s.similarity = (want & ACTSCOPE_SIMILARITY) != 0;
   s.profile_request = (struct cpu_profile_request){want, l->distinct, o->sketch_bits, threads, 0, o->window != 1};
-  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, o->pairs, o->seed, threads, 0,
+  s.pairs_request = (struct cpu_pairs_request){l->correlation, o->pair_functionals, l->pairs, o->seed, threads, 0,
                                                .precision = o->precision, .same_pairs = o->same_pairs != 0,
                                                .top_most = (uint64_t)o->top_pairs, .top_above = o->pairs_above};
   return s;

@@ -353,7 +353,7 @@ static actscope_status run_features(const struct job *j, const struct chain *c, 
     const struct stages s = j->state->places[i].stages;
     const int pairs = (o->statistics & ACTSCOPE_CORRELATION) && l->correlation != ACTSCOPE_CORRELATION_GRAM;
     f->columns = p.columns, f->features_out = p.found, f->list = p.list, f->order = p.order, f->square = p.square;
-    f->pairs_wanted = pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? o->pairs : 0, f->seed = o->seed;
+    f->pairs_wanted = pairs && l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? l->pairs : 0, f->seed = o->seed;
     f->clock = o->same_pairs ? NULL : &j->state->clocks[i];
     f->z_hi = p.high, f->z_lo = p.low, f->weight = p.weight;
     f->functionals = pairs ? o->pair_functionals : 0;
@@ -420,7 +420,7 @@ static actscope_status run_finish(const struct job *j, size_t first, size_t last
     f->correlation = g.pairs ? l->correlation == ACTSCOPE_CORRELATION_SAMPLED ? ACTSCOPE_CORRELATION_SAMPLED : ACTSCOPE_CORRELATION_EXACT
                              : ACTSCOPE_CORRELATION_GRAM;
     f->functionals = o->pair_functionals;
-    f->pairs_wanted = o->pairs, f->same_pairs = o->same_pairs;
+    f->pairs_wanted = l->pairs, f->same_pairs = o->same_pairs;
     f->clock = &s->clocks[i], f->kept = w->kept;
     f->effective_rank = p.rank, f->similarity = p.similarity;
     f->halves = p.halves, f->shift = p.shift;

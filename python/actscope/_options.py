@@ -74,7 +74,6 @@ def build(given: Dict[str, Any]) -> Any:
     """The library's structure. None leaves an option at its default. The caller keeps `log` alive with the structure."""
     o = Options()
     library.actscope_options_init(o)
-    o.pairs = 1 << 24
     o.log_level = header.constants["ACTSCOPE_LOG_WARNING"]
     for name, value in given.items():
         if name not in NAMES:

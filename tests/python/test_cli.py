@@ -398,6 +398,14 @@ class Plan(Program):
         got = self.report("--time-budget", "1e-6", "--pairs", 5000, "x.npy")[0]["layers"][0]
         self.assertEqual((got["correlation"]["method"], got["correlation"]["pairs"]), ("sampled", 5000))
         self.assertEqual(self.run_program("plan", "--time-budget", "soon", "x.npy").returncode, 1)
+        self.assertEqual(self.plan("--time-budget", "1e-6", "x.npy")["layers"][0]["pairs"], 65536)
+
+    def test_a_time_budget_that_cannot_be_met(self):
+        self.save("x.npy", np.random.default_rng(1).standard_normal((30, 20)).astype(np.float32))
+        layer = self.report("--time-budget", "1e-9", "x.npy")[0]["layers"][0]
+        self.assertEqual((layer["correlation"]["method"], layer["correlation"]["pairs"]), ("exact", 190))
+        self.assertEqual(len(layer["warnings"]), 1, layer["warnings"])
+        self.assertIn("longer than the time budget", layer["warnings"][0])
 
     def test_table_and_errors(self):
         self.save("x.npy", np.ones((5, 4), np.float32))

@@ -264,6 +264,90 @@ Test(plan_layers, say_why) {
   actscope_plan_destroy(plan);
 }
 
+/* What AUTO does with one layer of [samples, features]. */
+static actscope_choice chosen(int64_t samples, int64_t features, uint64_t pairs, double budget) {
+  int64_t shape[] = {samples, features};
+  actscope_layer layer = {"a", ACTSCOPE_FLOAT32, 2, shape};
+  actscope_options o = cpu_options();
+  actscope_plan *plan;
+  actscope_choice c;
+  o.statistics = ACTSCOPE_CORRELATION, o.memory_budget = 1ull << 42, o.pairs = pairs, o.time_budget = budget;
+  ACCEPTED(actscope_plan_create(&plan, &layer, 1, &o));
+  ACCEPTED(actscope_plan_choice(plan, 0, &c));
+  actscope_plan_destroy(plan);
+  return c;
+}
+#define EXACT(c, why) cr_assert((c).correlation == ACTSCOPE_CORRELATION_EXACT && strstr((c).reason, why), "%d: %s", (int)(c).correlation, (c).reason)
+#define SAMPLED(c, n, why) \
+  cr_assert((c).correlation == ACTSCOPE_CORRELATION_SAMPLED && (c).pairs == (n) && strstr((c).reason, why), "%llu: %s", (unsigned long long)(c).pairs, (c).reason)
+
+Test(plan_layers, never_sample_every_pair) {
+  EXACT(chosen(30, 20, 0, 1e-9), "exact: a sample would take no less time than every pair; beyond the time budget");
+  EXACT(chosen(30, 20, 189, 1e-9), "beyond");
+  EXACT(chosen(128, 362, 0, 1e-9), "beyond"); /* 65,341 pairs */
+  EXACT(chosen(128, 8192, 1ull << 25, 1e-3), "beyond");
+  EXACT(chosen(1 << 30, 128, 0, 0), "exact: a sample would be every pair");
+  cr_assert(!strstr(chosen(1 << 30, 128, 0, 0).reason, "beyond"));
+  EXACT(chosen(1 << 30, 128, 0, 1), "beyond");
+  SAMPLED(chosen(1 << 30, 128, 8127, 0), 8127, "1e13");
+}
+
+Test(plan_layers, sample_as_many_pairs_as_the_time_budget_allows) {
+  const actscope_choice exact = chosen(128, 40000, 0, 0);
+  EXACT(exact, "affordable");
+  EXACT(chosen(128, 40000, 0, 2 * exact.seconds), "affordable");
+  uint64_t before = UINT64_MAX;
+  int cut = 0;
+  for (double budget = exact.seconds / 2; budget > exact.seconds / 1e4; budget /= 1.1) {
+    const actscope_choice c = chosen(128, 40000, 0, budget);
+    SAMPLED(c, c.pairs, "longer than the time budget");
+    cr_assert(c.pairs >= 65536 && c.pairs <= 1 << 24 && c.pairs <= before, "%llu after %llu", (unsigned long long)c.pairs, (unsigned long long)before);
+    before = c.pairs;
+    if (strstr(c.reason, "beyond")) {
+      cr_assert_eq(c.pairs, 65536);
+      continue;
+    }
+    /* beside the correlations there is the read of the features alone */
+    cr_assert(c.seconds < 1.1 * budget + chosen(128, 40000, 1, budget / 1e9).seconds, "%g s for %g", c.seconds, budget);
+    cut += c.pairs > 65536 && c.pairs < 1 << 24;
+  }
+  cr_assert_gt(cut, 3);
+  SAMPLED(chosen(128, 40000, 0, 1e-9), 65536, "beyond the time budget");
+  SAMPLED(chosen(128, 40000, 5000, 1e-9), 5000, "beyond the time budget");   /* as asked for: no fewer .. */
+  SAMPLED(chosen(128, 40000, 5000, exact.seconds / 2), 5000, "longer than"); /* .. and no more */
+  SAMPLED(chosen(128, 300000, 0, 0), 1 << 24, "1e13");
+  SAMPLED(chosen(128, 300000, 0, 1e-9), 65536, "1e13; beyond");
+}
+
+Test(plan_layers, say_when_the_time_budget_is_not_met) {
+  struct net n = {.count = 0};
+  net_add(&n, ACTSCOPE_FLOAT32, 30, 20, DATA_FACTORS);
+  net_add(&n, ACTSCOPE_FLOAT32, 40, 3000, DATA_FACTORS);
+  actscope_options o = cpu_options(), none = o;
+  actscope_plan *plan;
+  actscope_layer_report r, want;
+  char text[256];
+  o.time_budget = 1e-9;
+  n.layers[1].options = &o;
+  ACCEPTED(actscope_plan_create(&plan, n.layers, 2, &o));
+  for (int round = 0; round < 3; ++round) { /* what `pairs` 0 means is decided anew with every shape */
+    ACCEPTED(actscope_plan_enqueue(plan, n.tensors, 2, NULL));
+    ACCEPTED(actscope_plan_report(plan, 0, &r));
+    cr_assert_eq(r.warnings, ACTSCOPE_WARN_TIME_BUDGET);
+    cr_assert(actscope_warning_text(&r, 10, text, sizeof text) && strstr(text, "time budget"), "%s", text);
+    r.warnings = 0;
+    ACCEPTED(actscope_analyze(&n.tensors[0], &none, &want));
+    cr_assert(same_report(&r, &want) || round > 0);
+    ACCEPTED(actscope_plan_report(plan, 1, &r));
+    cr_assert_eq(r.warnings, ACTSCOPE_WARN_TIME_BUDGET | ACTSCOPE_WARN_SAMPLED);
+    cr_assert(r.correlation.method == ACTSCOPE_CORRELATION_SAMPLED && r.correlation.pairs == 65536);
+    n.shape[1][0] = 79 - n.shape[1][0];
+    ACCEPTED(actscope_plan_reshape(plan, n.layers, 2));
+  }
+  actscope_plan_destroy(plan);
+  net_free(&n);
+}
+
 /* ---- When memory is refused ------------------------------------------------------------------------------------------------- */
 
 /* Everything the host API does that allocates, with the n-th allocation failing. Returns 1 when none was left to fail. */
