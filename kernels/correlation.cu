@@ -16,6 +16,8 @@
 // Epilogue   an output costs 2 weights, |r|, r^2, maximum (5 lane-instructions); the thresholds only where a thread's maximum
 //            passes the first of them; the histogram 6 more, in 16-bit counters private to a thread, 64 bins by 256 threads;
 //            the sum of r itself 1 more, in kernels of their own.
+// Small      80 to 152 KiB of shared memory. Where a block may have 99 (8.6, 8.9, 12.0) other instantiations have two stages for
+//            three products, and counters of 8 bits, four bins of a thread to a word: a bank for each lane. The same integers.
 // Largest    those kernels also leave the pairs that may be among the largest (top.cu).
 // Features   those kernels also add up |r| of each row and each column of a tile, and take the largest, where a layer asks:
 //            a thread's part in registers, lanes of the same row or column by a butterfly, warps through the ring once it
@@ -28,7 +30,10 @@
 
 namespace {
 constexpr int kThreads = 256, kStep = TUNE_PAIRS_STEP, kPad = kStep + 8;
-constexpr uint32_t kHold = 1000;  // tiles between flushes: 64 outputs each still fit 16 bits, and 2^46 units 64 bits
+// Tiles between flushes: 64 outputs each still fit the counters of 16 or 8 bits, the sum of 8-bit ones over all threads 16,
+// and 2^46 units 64.
+template <bool kSmall> constexpr uint32_t kHold = kSmall ? 3 : 1000;
+static_assert(kHold<true> * 64 <= 255 && kHold<true> * 64 * kThreads <= 65535, "counters");
 constexpr int kTileHalves = kTile * kPad;  // of one operand of one stage
 
 // Whether the pair of positions (i, j), in this order, is among the first w.pairs of the circulant order.
@@ -63,21 +68,28 @@ template <int kHalves> struct Sides {
   float row_sum[kHalves][4][kTile], row_high[4][kTile]; // of each warp across
   float column_sum[2][kTile], column_high[2][kTile];    // of each warp down
 };
-template <bool kThree> constexpr int kStagesOf = kThree ? TUNE_PAIRS_STAGES_THREE : TUNE_PAIRS_STAGES_ONE;
-template <bool kThree> constexpr size_t shared_bytes(bool counts) {
-  return (size_t)kStagesOf<kThree> * (kThree ? 4 : 2) * kTileHalves * 2 + (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * 2 : 0);
+template <bool kThree, bool kSmall> constexpr int kStagesOf = !kThree ? TUNE_PAIRS_STAGES_ONE : kSmall ? 2 : TUNE_PAIRS_STAGES_THREE;
+template <bool kThree, bool kSmall> constexpr size_t shared_bytes(bool counts) {
+  return (size_t)kStagesOf<kThree, kSmall> * (kThree ? 4 : 2) * kTileHalves * 2 +
+         (counts ? (size_t)ACTSCOPE_PAIR_BINS * kThreads * (kSmall ? 1 : 2) : 0);
 }
+constexpr size_t kDeclared = 1024;  // and what the kernel declares itself, at most
+static_assert(sizeof(Work) + sizeof(Tile) <= kDeclared, "declared");
+// Whether every device has what the large instantiation takes, so that there is no small one.
+template <bool kThree> constexpr bool fits_all(bool counts) { return shared_bytes<kThree, false>(counts) + kDeclared <= kLeastShared; }
 
-// kWanted: beyond |r|, r^2 and the maximum, nothing (0), what is counted (1), or that and r itself (2).
-template <bool kThree, bool kPromote, int kWanted>
+// kWanted: beyond |r|, r^2 and the maximum, nothing (0), what is counted (1), or that and r itself (2). kSmall: for devices
+// with little shared memory.
+template <bool kThree, bool kPromote, int kWanted, bool kSmall>
 __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ? 1 : 2) correlation_kernel(GRID_CONSTANT(cuda_layers) t) {
+  GPU_NOT_FOR_90A(kSmall)
   constexpr bool kCounts = kWanted >= 1, kMore = kWanted == 2;
-  constexpr int kStages = kStagesOf<kThree>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
+  constexpr int kStages = kStagesOf<kThree, kSmall>, kOperands = kThree ? 4 : 2;  // a hi, b hi, a lo, b lo
   // Three sets of 64 accumulators do not fit the registers: half of the columns at a time then.
   constexpr int kCols = kThree && kPromote ? 2 : 4, kPasses = 4 / kCols;
   constexpr int kHalves = kThree && !kPromote ? 2 : 1;  // sums of half the columns too, so that both round alike
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
-  uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]
+  uint16_t *bins = shared + kStages * kOperands * kTileHalves;  // [bin][thread]; small: 8 bits, [bin / 4][thread][bin % 4]
   __shared__ Work w;
   __shared__ Tile tile;
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
@@ -98,7 +110,9 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
     uint64_t sum_abs = 0, sum_square = 0, sum_plain = 0;  // in units of 2^-40, of at most kHold tiles
     float highest = 0;
     uint32_t held = 0;  // tiles since the last flush
-    if (kCounts)
+    if (kCounts && kSmall)
+      for (int k = 0; k < ACTSCOPE_PAIR_BINS / 4; ++k) reinterpret_cast<uint32_t *>(bins)[k * kThreads + tid] = 0;
+    else if (kCounts)
       for (int k = 0; k < ACTSCOPE_PAIR_BINS; ++k) bins[k * kThreads + tid] = 0;
     // The block's totals into the layer's state: integers, in any order. Counters are another thread's from here on: every
     // tile ends with a barrier, and the next one, and the next layer, begins with one.
@@ -114,6 +128,20 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
       }
       sum_abs = sum_square = sum_plain = 0, held = 0;
       if (!kCounts) return;
+      if (kSmall) {
+        uint32_t *words = reinterpret_cast<uint32_t *>(bins);
+        for (int k = warp; k < ACTSCOPE_PAIR_BINS / 4; k += kThreads / 32) {  // a warp adds up four bins, as two pairs of 16 bits
+          uint32_t even = 0, odd = 0;
+          for (int i = lane; i < kThreads; i += 32) {
+            const uint32_t four = words[k * kThreads + i];
+            words[k * kThreads + i] = 0, even += four & 0xFF00FFu, odd += four >> 8 & 0xFF00FFu;
+          }
+          even = warp_sum(even), odd = warp_sum(odd);
+          const uint32_t sum = (lane & 1 ? odd : even) >> (lane & 2 ? 16 : 0) & 0xFFFFu;
+          if (lane < 4 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k * 4 + lane], (unsigned long long)sum);
+        }
+        return;
+      }
       for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
         uint32_t sum = 0;
         for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
@@ -221,7 +249,8 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
         uint32_t above[kCounts ? ACTSCOPE_THRESHOLD_COUNT : 1] = {};
         auto bin_up = [&](float r) {
           const int bin = r >= 1.0f ? ACTSCOPE_PAIR_BINS - 1 : (int)(r * ACTSCOPE_PAIR_BINS);
-          bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
+          if (kSmall) ++reinterpret_cast<uint8_t *>(bins)[(bin / 4 * kThreads + tid) * 4 + bin % 4];
+          else bins[bin * kThreads + tid] = (uint16_t)(bins[bin * kThreads + tid] + 1);
         };
         const bool single = !tile.whole || tile.diagonal || w.sampled || store;
         if (single) {
@@ -382,7 +411,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
           __syncthreads();
         }
       }
-      if (++held == kHold) flush();
+      if (++held == kHold<kSmall>) flush();
     }
     flush();
     for (int d = 16; d > 0; d >>= 1) highest = fmaxf(highest, __shfl_xor_sync(kFullMask, highest, d));
@@ -391,13 +420,24 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
 }
 
 // ---- Launching -------------------------------------------------------------------------------------------------------
+template <bool kThree, bool kPromote, int kWanted, bool kSmall>
+cudaError_t launch_as(const cuda_layers &t, uint64_t tiles, cudaStream_t stream) {
+  unsigned blocks;
+  const size_t bytes = shared_bytes<kThree, kSmall>(kWanted > 0);
+  cudaError_t e = gpu_resident_blocks(correlation_kernel<kThree, kPromote, kWanted, kSmall>, kThreads, bytes, tiles, &blocks);
+  if (e != cudaSuccess) return e;
+  return gpu_launch(correlation_kernel<kThree, kPromote, kWanted, kSmall>, dim3(blocks), dim3(kThreads), bytes, stream, t);
+}
 template <bool kThree, bool kPromote, int kWanted>
 cudaError_t launch(const cuda_layers &t, uint64_t tiles, cudaStream_t stream) {
-  unsigned blocks;
-  const size_t bytes = shared_bytes<kThree>(kWanted > 0);
-  cudaError_t e = gpu_resident_blocks(correlation_kernel<kThree, kPromote, kWanted>, kThreads, bytes, tiles, &blocks);
-  if (e != cudaSuccess) return e;
-  return gpu_launch(correlation_kernel<kThree, kPromote, kWanted>, dim3(blocks), dim3(kThreads), bytes, stream, t);
+  if constexpr (!fits_all<kThree>(kWanted > 0)) {
+    static_assert(shared_bytes<kThree, true>(kWanted > 0) + kDeclared <= kLeastShared, "runs on every device");
+    size_t limit;
+    const cudaError_t e = gpu_shared_limit(&limit);
+    if (e != cudaSuccess) return e;
+    if (shared_bytes<kThree, false>(kWanted > 0) + kDeclared > limit) return launch_as<kThree, kPromote, kWanted, true>(t, tiles, stream);
+  }
+  return launch_as<kThree, kPromote, kWanted, false>(t, tiles, stream);
 }
 }  // namespace
 

@@ -206,12 +206,11 @@ __global__ void __launch_bounds__(kThreads, 1) eigen_kernel(GRID_CONSTANT(cuda_l
 // ---- Launching -------------------------------------------------------------------------------------------------------
 // The largest side whose matrix fits a block's shared memory on the current device.
 cudaError_t shared_side(uint32_t *side) {
-  int device = 0, limit = 0;
-  cudaError_t e = cudaGetDevice(&device);
-  if (e == cudaSuccess) e = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  size_t limit;
+  const cudaError_t e = gpu_shared_limit(&limit);
   *side = 0;
   if (e != cudaSuccess) return e;
-  while (matrix_bytes(*side + 1) + vectors_bytes(*side + 1) + 2048 <= (size_t)limit) ++*side;
+  while (matrix_bytes(*side + 1) + vectors_bytes(*side + 1) + 2048 <= limit) ++*side;
   return e;
 }
 

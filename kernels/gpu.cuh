@@ -38,6 +38,27 @@ cudaError_t gpu_allow_dynamic(void (*kernel)(P...), size_t dynamic) {
   return cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)dynamic);
 }
 
+// The dynamic and static shared memory that a block may have on the current device. Compute capabilities 8.6, 8.9 and 12.0
+// have the least, 99 KiB; 8.0 has 163, 9.0 and 10.0 have 227.
+constexpr size_t kLeastShared = 99u << 10;
+// In a kernel for devices with less than 9.0 has: not compiled into machine code for 9.0 alone, where the host never picks it.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define GPU_NOT_FOR_90A(small) \
+  if constexpr (small) {       \
+    __trap();                  \
+    return;                    \
+  }
+#else
+#define GPU_NOT_FOR_90A(small)
+#endif
+inline cudaError_t gpu_shared_limit(size_t *bytes) {
+  int device = 0, limit = 0;
+  cudaError_t e = cudaGetDevice(&device);
+  if (e == cudaSuccess) e = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  *bytes = (size_t)limit;
+  return e;
+}
+
 // Queues kernel(args...) on the stream and returns the error instead of leaving it behind. Neither waits nor allocates,
 // so it may be captured in a graph.
 template <class... P, class... A>

@@ -8,6 +8,7 @@
 //            order, so the result does not depend on timing. Features that come in strips are added to the same parts, a launch
 //            a strip. At [128, 8192] that is one tile, 32 blocks of 256 features,
 //            0.27 GFLOP a product and 2 MiB of parts: less time than reading z takes.
+// Ring       Three stages take 102 KiB; a device that allows a block less has two, 68 KiB, and the same sums.
 // Halves     The same matrix of two halves of the samples, their z-scores side by side in the rows of z, each of its own: the
 //            three blocks' norms say how the correlations of one half show in the other (core/halves.h).
 // CKA        The same matrix of features that are only centred; of it the entries above the diagonal (cka.cu).
@@ -19,9 +20,11 @@
 #include "tuning.h"
 
 namespace {
-constexpr int kThreads = 256, kTile = 128, kStep = 32, kPad = kTile + 8, kStages = 3;
+constexpr int kThreads = 256, kTile = 128, kStep = 32, kPad = kTile + 8;
 constexpr int kPanel = kStep * kPad;  // halves of one operand of one stage
-constexpr size_t kShared = (size_t)kStages * 4 * kPanel * 2;
+constexpr size_t shared_bytes(int stages) { return (size_t)stages * 4 * kPanel * 2; }
+constexpr size_t kDeclared = 1024;    // and what the kernel declares itself, at most
+static_assert(shared_bytes(2) + kDeclared <= kLeastShared, "two stages run on every device");
 
 // ---- Work of a block -------------------------------------------------------------------------------------------------
 __host__ __device__ inline uint32_t side_of(const cuda_layer &layer) { return (uint32_t)((layer.samples + kTile - 1) / kTile); }
@@ -35,7 +38,7 @@ __host__ __device__ inline uint32_t splits_of(const cuda_layer &layer) {
 // Whether the parts lie in memory: where one block has a tile to itself, and all rows, they stay in its shared memory.
 __host__ __device__ inline bool has_parts(const cuda_layer &layer) { return splits_of(layer) > 1 || layer.gram_parts; }
 constexpr uint32_t kOutputs = kTile * kTile;
-static_assert(kOutputs * sizeof(float) <= kShared, "a part fits the ring");
+static_assert(kOutputs * sizeof(float) <= shared_bytes(2), "a part fits the ring");
 
 // ---- Loading ---------------------------------------------------------------------------------------------------------
 // kStep rows (features) by 128 samples; what lies outside is zero.
@@ -50,7 +53,9 @@ __device__ __forceinline__ void load_panel(uint16_t *shared, const uint16_t *z, 
 }
 
 // ---- The kernel ------------------------------------------------------------------------------------------------------
+template <int kStages>
 __global__ void __launch_bounds__(kThreads, 1) gram_kernel(GRID_CONSTANT(cuda_layers) t, float *partial, double *squares, unsigned *done) {
+  GPU_NOT_FOR_90A(kStages == 2)
   uint16_t *shared = reinterpret_cast<uint16_t *>(dynamic_shared());
   __shared__ double sums[3 * (kThreads / 32 + 1)];
   const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
@@ -223,5 +228,10 @@ extern "C" int actscope_cuda_gram(const struct cuda_layers *layers, void *scratc
   const uint32_t blocks = lay_out(&t, &parts, &count);
   if (blocks == 0) return (int)cudaSuccess;
   double *squares = reinterpret_cast<double *>(static_cast<char *>(scratch) + parts_bytes(parts));
-  return (int)gpu_launch(gram_kernel, dim3(blocks), dim3(kThreads), kShared, stream, t, static_cast<float *>(scratch), squares, counters);
+  size_t limit;
+  const cudaError_t e = gpu_shared_limit(&limit);
+  if (e != cudaSuccess) return (int)e;
+  const int stages = shared_bytes(3) + kDeclared <= limit ? 3 : 2;
+  return (int)gpu_launch(stages == 3 ? gram_kernel<3> : gram_kernel<2>, dim3(blocks), dim3(kThreads), shared_bytes(stages), stream, t,
+                         static_cast<float *>(scratch), squares, counters);
 }

@@ -50,13 +50,12 @@ cudaError_t choose_wide(uint32_t statistics, int sketch_bits, bool full, F f) {
 }
 template <class F>
 cudaError_t choose(actscope_dtype dtype, uint32_t statistics, int sketch_bits, F f) {
-  int device = 0, limit = 0;
-  cudaError_t e = cudaGetDevice(&device);
-  if (e == cudaSuccess) e = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  size_t limit;
+  cudaError_t e = gpu_shared_limit(&limit);
   if (e != cudaSuccess) return e;
   // All counters, a sketch of up to 2^14 words beside them, and 8 KiB for what the kernels declare themselves.
   size_t sketch = dtype == ACTSCOPE_FLOAT32 && (statistics & ACTSCOPE_DISTINCT) && sketch_bits <= TUNE_SKETCH_SHARED_BITS ? (size_t)4 << sketch_bits : 0;
-  bool full = (size_t)limit >= 65536 * 2 + sketch + 8192;
+  bool full = limit >= 65536 * 2 + sketch + 8192;
   const size_t all = (65536 + kZeroPlaces) * 2, window = (TUNE_PROFILE_WINDOW + kZeroPlaces) * 2;
   switch (dtype) {
     case ACTSCOPE_FLOAT32: return choose_wide<ACTSCOPE_FLOAT32>(statistics, sketch_bits, full, f);

@@ -49,7 +49,8 @@
 /* ---- correlation.cu ----------------------------------------------------------------------------------------------------
  * Samples in one stage of the pipeline, and stages. A row of 32 samples is padded to 80 bytes: eight rows then start in
  * eight different groups of four banks, and ldmatrix reads them without conflict. One product: 20 KiB a stage, four
- * stages, two blocks a multiprocessor; three products: 40 KiB, three stages, one block. */
+ * stages, two blocks a multiprocessor; three products: 40 KiB, three stages, one block;
+ * two stages where a block may have 99 KiB. */
 #define TUNE_PAIRS_STEP 32
 #define TUNE_PAIRS_STAGES_ONE 4
 #define TUNE_PAIRS_STAGES_THREE 3

@@ -10,7 +10,7 @@ SIM_BENCH := $(filter-out bench/no_gpu.c,$(wildcard bench/*.c))
 SIM_BASE  := -std=c++17 -g $(OPT) -Wall -Wextra -Wno-unknown-pragmas -fno-strict-aliasing -ffp-contract=off -fopenmp \
              -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests -Itests/sim -MMD -MP
 SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_SOURCE -Iinclude -Ihost -Ikernels -Itests \
-             -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
+             -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"80 90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
 SIM_ENGINE := engine/simt engine/hopper tests/sim/runtime tests/sim/streams
 SIM_SEEDS := 0 1 7
 # cuRAND's own Philox, whose header has a path for the host, where the toolkit is installed.
@@ -73,9 +73,10 @@ $(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
 
 .PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
 # The longest programs first.
+# One plan on a device with the shared memory of 8.6, 8.9 and 12.0.
 ## test-sim: the kernels' own source on the CPU, in three schedules
 test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
-	$(Q)tests/sim/run "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 $(B)/sim/plain/plan 7" \
+	$(Q)tests/sim/run "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 SIMT_SHARED=101376 $(B)/sim/plain/plan 7" \
 	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11" $(SIM_SEEDS:%="$(B)/sim/plain/test %") \
 	  "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain" $(B)/sim/plain/faults
 

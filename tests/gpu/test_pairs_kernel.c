@@ -24,7 +24,7 @@ void test_pairs_kernel(void) {
   actscope_plan_destroy(p);
   if (can != ACTSCOPE_OK) { /* another architecture, or a build without sm_90a: said, not passed over */
     CHECK(can == ACTSCOPE_UNSUPPORTED && strstr(actscope_last_error(), "wgmma") != NULL);
-    CHECK(!hook_sim());
+    CHECK(!hook_sim() || getenv("SIMT_SHARED")); /* sim is an sm_90, but where it is asked for less shared memory */
   }
   for (int round = 0; can == ACTSCOPE_OK && round < 3; ++round) {
     actscope_layer_report *reports[2];

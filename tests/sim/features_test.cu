@@ -354,6 +354,60 @@ TEST(features_many_samples) {  // several slices of samples, accumulators added 
        {DATA_STEPS, ACTSCOPE_FLOAT64, 270, 40, LAYOUT_ROWS, 0, true, 0}}, 0, !test_small);
 }
 
+// A sum's words carry at other places on another grid.
+static pairs carried(pairs p) {
+  for (pairs_sum *x : {&p.abs, &p.square, &p.plain}) x->high += x->low >> 32, x->low &= 0xFFFFFFFFu;
+  return p;
+}
+
+TEST(features_small_shared_memory) {  // of 8.6, 8.9 and 12.0: fewer stages, narrower counters, the same bits
+  const int before = simt::options.shared_limit, units = simt::options.multiprocessors;
+  simt::options.multiprocessors = 1;  // many tiles to a block: counters are full before they are flushed
+  const uint32_t counted = kBoth & ~(uint32_t)(ACTSCOPE_PAIRS_SIGNED | ACTSCOPE_PAIRS_FEATURES);
+  for (bool three : {false, true})
+    for (uint32_t functionals : {0u, counted, kBoth})
+      for (uint64_t samples : {2, 530}) {  // |r| = 1 for all pairs: one counter takes all; accumulators are added up on the way
+        Subject s({DATA_NORMAL, ACTSCOPE_FLOAT32, samples, samples == 2 ? test_small ? 300u : 600u : 140u, LAYOUT_ROWS, 0, three, functionals});
+        static cuda_layers t;
+        actscope_cuda_layers_begin(&t);
+        s.add(&t);
+        uint64_t bytes, words, gram_bytes, gram_words;
+        actscope_cuda_standardise_scratch(&t, &bytes, &words);
+        actscope_cuda_gram_scratch(&t, &gram_bytes, &gram_words);
+        Device<char> scratch(bytes), gram_scratch(gram_bytes);
+        Device<unsigned> counters(std::max(words, gram_words));
+        counters.zero();
+        CHECK_LAUNCH(actscope_cuda_columns(&t, scratch.p, counters.p, 0));
+        CHECK_LAUNCH(actscope_cuda_select(&t, 0));
+        CHECK_LAUNCH(actscope_cuda_standardise(&t, scratch.p, counters.p, 0));
+        CHECK_LAUNCH(actscope_cuda_spread(&t, counters.p, 0));
+        const pairs none = s.state[0];
+        pairs want;
+        std::vector<unsigned long long> sums;
+        std::vector<unsigned> maxima;
+        std::vector<float> gram;
+        double frobenius = 0;
+        for (int limit : {before, 99 << 10}) {
+          simt::options.shared_limit = limit;
+          memcpy(s.state.p, &none, sizeof none), s.sums->zero(), s.maxima->zero(), s.gram->zero();
+          CHECK_LAUNCH(actscope_cuda_correlation(&t, 0));
+          CHECK_LAUNCH(actscope_cuda_gram(&t, gram_scratch.p, counters.p, 0));
+          const pairs got = carried(s.state[0]);
+          if (limit == before) {
+            want = got, sums = s.sums->get(), maxima = s.maxima->get(), gram = s.gram->get(), frobenius = s.frobenius[0];
+            continue;
+          }
+          SHAPE("%s", s.name().c_str());
+          CHECK(memcmp(&got, &want, sizeof got) == 0);
+          CHECK(s.sums->get() == sums && s.maxima->get() == maxima);
+          CHECK(s.gram->get() == gram && s.frobenius[0] == frobenius);
+          s.check_pairs();
+        }
+        simt::options.shared_limit = before;
+      }
+  simt::options.multiprocessors = units;
+}
+
 // Rows in strips of whole tiles, every strip with itself and with each other one, in the order of pairs that asks most of
 // it; a short last strip. The integers are those of one launch, and the Gram matrix is right.
 static void strips(int (*correlation)(const cuda_layers *, CUstream_st *)) {
@@ -436,11 +490,7 @@ static void strips(int (*correlation)(const cuda_layers *, CUstream_st *)) {
     const uint64_t valid = s.counts[0].valid;
     CHECK(memcmp(high.data(), s.hi->p, valid * pitch * 2) == 0 && memcmp(weight.data(), s.weight->p, valid * 4) == 0);
     CHECK(!q.three || memcmp(low.data(), s.lo->p, valid * pitch * 2) == 0);
-    auto plain = [](pairs p) {  // a sum's words carry at other places on another grid
-      for (pairs_sum *x : {&p.abs, &p.square, &p.plain}) x->high += x->low >> 32, x->low &= 0xFFFFFFFFu;
-      return p;
-    };
-    const pairs got = plain(s.state[0]), want = plain(whole);
+    const pairs got = carried(s.state[0]), want = carried(whole);
     CHECK(memcmp(&got, &want, sizeof got) == 0);
     CHECK(s.sums->get() == whole_sums && s.maxima->get() == whole_maxima);
     s.layer->rows = d, s.layer->first_row = 0;

@@ -88,6 +88,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device) {
   memset(p, 0, sizeof *p);
   snprintf(p->name, sizeof p->name, "sim");
   p->totalGlobalMem = size_t(1) << 30, p->major = 9, p->minor = 0;
+  if (options.shared_limit < 227 << 10) p->major = 8, p->minor = 6;
   p->multiProcessorCount = options.multiprocessors;
   return cudaSuccess;
 }
