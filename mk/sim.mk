@@ -13,6 +13,9 @@ SIM_CBASE := -std=gnu11 -g $(OPT) $(WARN) -fno-strict-aliasing -fopenmp -D_GNU_S
              -Itests/sim/toolkit -DACTSCOPE_CUDA_VERSION='"sim"' -DACTSCOPE_CUDA_ARCHS='"80 90a"' -DBENCH_CUDA_LIB='""' $(DEPFLAGS) -MMD -MP
 SIM_ENGINE := engine/simt engine/hopper tests/sim/runtime tests/sim/streams
 SIM_SEEDS := 0 1 7
+# Tests of the plan that run the kernels of pairs, by their names.
+SIM_PAIRS := reports features pairs_kernel each_feature each_feature_in_windows largest_pairs_in_strips strips capture \
+             order_of_pairs samples streams graph
 # cuRAND's own Philox, whose header has a path for the host, where the toolkit is installed.
 SIM_CURAND := $(if $(CUDA_HOME),$(wildcard $(CUDA_HOME)/include/curand_philox4x32_x.h))
 $(foreach v,plain asan tsan,$(B)/sim/$(v)/tests/sim/random_test.cu.o): SIM_BASE += -DSIM_CURAND=$(if $(SIM_CURAND),1 -idirafter $(CUDA_HOME)/include,0)
@@ -77,16 +80,16 @@ $(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
 ## test-sim: the kernels' own source on the CPU, in three schedules
 test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B)/sim/plain/test $(B)/sim/plain/plan $(B)/sim/plain/actscope-bench
 	$(Q)tests/sim/run "$(B)/sim/plain/plan 0" "env SIM_SMALL=1 SIMT_SHARED=101376 $(B)/sim/plain/plan 7" \
-	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11" $(SIM_SEEDS:%="$(B)/sim/plain/test %") \
+	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11 $(SIM_PAIRS)" $(SIM_SEEDS:%="$(B)/sim/plain/test %") \
 	  "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain" $(B)/sim/plain/faults
 
 ## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
-	$(Q)tests/sim/run $(B)/sim/asan/faults "$(B)/sim/asan/test 0"
+	$(Q)tests/sim/run "$(B)/sim/asan/test 0 0/2" "$(B)/sim/asan/test 0 1/2" $(B)/sim/asan/faults
 
 ## test-sim-tsan: the same under ThreadSanitizer, small sizes, two workers
 test-sim-tsan: $(B)/sim/tsan/faults $(B)/sim/tsan/test
-	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run $(B)/sim/tsan/faults "$(B)/sim/tsan/test 0"
+	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run "$(B)/sim/tsan/test 0 0/2" "$(B)/sim/tsan/test 0 1/2" $(B)/sim/tsan/faults
 
 ## test-sim-mutation: delete each barrier, fence and wait of the kernels in turn; which tests notice? (minutes)
 test-sim-mutation:

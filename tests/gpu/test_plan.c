@@ -220,6 +220,16 @@ void test_refusals(void) {
 
 /* ---- Running them ---------------------------------------------------------------------------------------------------------- */
 
+/* Is the test among those that are asked for? In a name, _ stands for a space as well. */
+static int named(const char *test, int count, char **names) {
+  for (int i = 0; i < count; ++i) {
+    size_t k = 0;
+    while (test[k] && (test[k] == names[i][k] || (test[k] == ' ' && names[i][k] == '_'))) ++k;
+    if (!test[k] && !names[i][k]) return 1;
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   static const struct {
     const char *name;
@@ -257,7 +267,7 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof tests / sizeof *tests; ++i) {
     if (tests[i].sim_alone == 1 && !hook_sim()) continue;
     if (tests[i].sim_alone == 2 && !hook_sim() && argc <= 2) continue;
-    if (argc > 2 && strcmp(argv[2], tests[i].name) != 0) continue;
+    if (argc > 2 && !named(tests[i].name, argc - 2, argv + 2)) continue;
     if (tests[i].sim_alone != 1 && actscope_no_gpu_reason()[0]) { /* asked after the process without a driver was made */
       const char *must = getenv("ACTSCOPE_REQUIRE_GPU");
       printf("*** NO GPU: nothing was run on a device (%s) ***\n", actscope_no_gpu_reason());
