@@ -179,6 +179,9 @@ int main(int argc, char **argv) {
   }
   s->gpu = open_gpu(&o);
   const struct bench_case *cases = bench_cases(s->gpu ? ON_CUDA : ON_CPU, o.small, &count);
+  size_t wanted = 0;
+  for (size_t i = 0; i < count; ++i) wanted += !o.filter || regexec(&filter, cases[i].name, 0, NULL, 0) == 0;
+  if (!wanted) usage("no case matches --filter '%s'; --list has the names", o.filter);
   struct row *rows = calloc(count + 1, sizeof *rows);
   if (!rows) return 2;
   struct bench_ceilings top = {NAN, NAN, NAN, NAN};
@@ -228,6 +231,9 @@ int main(int argc, char **argv) {
   if (o.json && bench_write_json(o.json, &run, &top, rows, done)) ++failed; /* also where no case was run */
   free(rows);
   if (o.small) printf("%zu passed, %zu failed\n", done - bad, bad + failed);
-  if (fflush(stdout)) ++failed;
+  if (fflush(stdout) || ferror(stdout)) {
+    fprintf(stderr, "actscope-bench: standard output: not all of it was written\n");
+    ++failed;
+  }
   return bad > 0 || failed ? 1 : 0;
 }

@@ -57,6 +57,10 @@ int exit_status_of(actscope_status status);
 /* One line on standard error: "actscope: " and the text. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* After everything else: this exit status, or EXIT_OUTPUT and a line where standard output did not take all of it. A command that
+ * says so itself returns EXIT_OUTPUT. */
+int output_end(int result);
+
 /* Writes to standard output and frees. Returns an exit status. */
 struct cJSON;
 int put_json(struct cJSON *top);

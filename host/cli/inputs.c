@@ -34,10 +34,12 @@ static int list_layers(const struct settings *s, struct inputs *in) {
       continue;
     }
     size_t n = reader_count(in->files[f]);
-    if (n && grow(in, n)) return -1;
+    if (n == 0) {
+      complain("%s: no tensors in it", s->files[f]);
+      in->bad = 1;
+    } else if (grow(in, n)) return -1;
     for (size_t i = 0; i < n; ++i) {
       const reader_entry *e = reader_get(in->files[f], i);
-      ++in->seen;
       if (!wanted(s, e->name)) continue;
       const char *problem = e->problem;
       if (!problem && s->options.channels && e->ndim < 2) problem = "--channels needs two dimensions or more";
@@ -90,7 +92,6 @@ int inputs_open(const struct settings *s, struct inputs *in) {
   }
   if (in->count > 0) return -1;
   if (in->bad) return EXIT_BAD_INPUT;
-  if (in->seen) complain("no layer matches --layers %s%s", s->globs[0], s->glob_count > 1 ? " or the others" : "");
-  else complain("no layers in the files");
-  return in->seen ? EXIT_USAGE : EXIT_BAD_INPUT;
+  complain("no layer matches --layers %s%s", s->globs[0], s->glob_count > 1 ? " or the others" : "");
+  return EXIT_USAGE;
 }

@@ -37,7 +37,7 @@ struct inputs {
   report_layer *layers;
   actscope_layer *plan_layers;
   struct network_link *links;
-  size_t count, seen, named; /* seen: before the globs; named: plan_layers that own their name */
+  size_t count, named; /* named: plan_layers that own their name */
   int bad;            /* something was refused */
 };
 

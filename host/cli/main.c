@@ -19,27 +19,31 @@ static void usage(FILE *to) {
       to);
 }
 
+static int command(int argc, char **argv) {
+  static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+  } commands[] = {{"report", command_report}, {"plan", command_plan},     {"page", command_page},
+                  {"watch", command_watch},   {"stress", command_stress}, {"info", command_info}};
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; ++i)
+    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    usage(stdout);
+    return EXIT_ALL_ANALYSED;
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("actscope %s\n", actscope_version());
+    return EXIT_ALL_ANALYSED;
+  }
+  complain("unknown command '%s'; try actscope --help", argv[1]);
+  return EXIT_USAGE;
+}
+
 int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error to report, not a death */
   if (argc < 2) {
     usage(stderr);
     return EXIT_USAGE;
   }
-  const char *command = argv[1];
-  if (strcmp(command, "report") == 0) return command_report(argc - 1, argv + 1);
-  if (strcmp(command, "plan") == 0) return command_plan(argc - 1, argv + 1);
-  if (strcmp(command, "page") == 0) return command_page(argc - 1, argv + 1);
-  if (strcmp(command, "watch") == 0) return command_watch(argc - 1, argv + 1);
-  if (strcmp(command, "stress") == 0) return command_stress(argc - 1, argv + 1);
-  if (strcmp(command, "info") == 0) return command_info(argc - 1, argv + 1);
-  if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0) {
-    usage(stdout);
-    return 0;
-  }
-  if (strcmp(command, "--version") == 0) {
-    printf("actscope %s\n", actscope_version());
-    return 0;
-  }
-  complain("unknown command '%s'; try actscope --help", command);
-  return EXIT_USAGE;
+  return output_end(command(argc, argv));
 }

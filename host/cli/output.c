@@ -1,5 +1,6 @@
 /* output.c - what the commands write, and where to. */
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +20,19 @@ void complain(const char *format, ...) {
 
 int put_json(cJSON *top) {
   char *text = top ? cJSON_Print(top) : NULL;
-  int failed = !text || puts(text) < 0 || fflush(stdout);
+  if (text) puts(text);
+  else complain("out of memory");
+  const int made = text != NULL;
   cJSON_free(text);
   cJSON_Delete(top);
-  return failed ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
+  return made ? EXIT_ALL_ANALYSED : EXIT_MEMORY_CAP;
+}
+
+int output_end(int result) {
+  errno = 0;
+  if (!fflush(stdout) && !ferror(stdout)) return result;
+  if (result != EXIT_OUTPUT) complain("standard output: %s", errno ? strerror(errno) : "not all of it was written");
+  return EXIT_OUTPUT;
 }
 
 int terminal_size(int *height) {

@@ -133,7 +133,7 @@ static int as_table(const struct settings *s, const struct inputs *in, const str
     putchar('\n');
     if (below) put_reason(q->reason);
   }
-  return fflush(stdout) ? EXIT_OUTPUT : EXIT_ALL_ANALYSED;
+  return EXIT_ALL_ANALYSED;
 }
 
 static int explain(struct settings *s, struct inputs *in) {
@@ -162,7 +162,6 @@ static int explain(struct settings *s, struct inputs *in) {
   if (!rows) complain("out of memory");
   else if (s->format == REPORT_JSON) result = as_json(s, rows, in->count, device, least, workspace, seconds);
   else result = as_table(s, in, rows, device, least, workspace, seconds);
-  if (result == EXIT_OUTPUT) complain("standard output could not be written");
   free(rows);
   actscope_plan_destroy(plan);
   return result ? result : in->bad ? EXIT_BAD_INPUT : EXIT_ALL_ANALYSED;

@@ -178,6 +178,10 @@ int settings_parse(const char *command, int argc, char **argv, void (*help)(void
     complain("--pairs-above is for --top-pairs");
     return EXIT_USAGE;
   }
+  if (o->top_pairs > 0 && o->correlation == ACTSCOPE_CORRELATION_GRAM) {
+    complain("--top-pairs looks at single pairs, which --correlation gram does not");
+    return EXIT_USAGE;
+  }
   o->log_level = level >= 0 ? (actscope_log_level)level
                  : s->verbose > 1 ? ACTSCOPE_LOG_DEBUG : s->verbose ? ACTSCOPE_LOG_INFO : ACTSCOPE_LOG_ERROR;
   return -1;

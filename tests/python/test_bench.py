@@ -103,7 +103,7 @@ class Rows(unittest.TestCase):
         self.assertEqual([row[-1] for row in rows], ["N/A"])
 
     def test_wrong_usage(self):
-        for arguments in (["--what"], ["--json"], ["--device", "tpu"], ["--filter", "("], ["--seconds", "fast"], ["--threads", "0"]):
+        for arguments in (["--what"], ["--json"], ["--device", "tpu"], ["--filter", "("], ["--seconds", "fast"], ["--threads", "0"], ["--filter", "zzz"]):
             run(BENCH, *arguments, status=2)
 
 

@@ -131,6 +131,7 @@ class Failures(Program):
                             (("report", "--device", "cuda:x", "x.npy"), "x"), (("report", "--log-level", "loud", "x.npy"), "loud"),
                             (("report", "--compat", "other", "x.npy"), "other"), (("report", "--channels=1", "x.npy"), "--channels"),
                             (("report", "--layers", "y*", "x.npy"), "--layers"), (("stress", "--layers", "0"), "--layers"),
+                            (("report", "--top-pairs", "5", "--correlation", "gram", "x.npy"), "--correlation gram"),
                             (("info", "--format", "xml"), "xml")):
             with self.subTest(words=words):
                 self.refused(1, *words, says=says)
@@ -144,7 +145,8 @@ class Failures(Program):
         whole = read(self.path("good.npy"), "rb")
         bad = {"cut.npy": whole[:-7], "header.npy": whole[:40], "empty.npy": b"", "text.npy": b"not an array at all\n",
                "magic.npy": b"\x93NUMPY\x09\x00" + whole[8:], "short.safetensors": b"\x05\0\0",
-               "lies.safetensors": struct.pack("<Q", 1 << 60) + b"{}", "broken.npz": b"PK\x03\x04" + b"x" * 50}
+               "lies.safetensors": struct.pack("<Q", 1 << 60) + b"{}", "broken.npz": b"PK\x03\x04" + b"x" * 50,
+               "none.safetensors": struct.pack("<Q", 2) + b"{}", "none.npz": b"PK\x05\x06" + bytes(18)}
         for name, data in bad.items():
             with open(self.path(name), "wb") as file:
                 file.write(data)
@@ -218,6 +220,9 @@ class Failures(Program):
             with open("/dev/full", "wb") as full:
                 for kind in ("table", "json", "jsonl", "csv", "html"):
                     self.refused(5, "report", "--format", kind, "x.npy", says="standard output", stdout=full)
+                for words in (("info",), ("info", "--format", "json"), ("--version",), ("--help",), ("report", "--help"), ("plan", "x.npy"),
+                              ("plan", "--format", "json", "x.npy"), ("stress", "--layers", 2, "--seconds", 0, "--rounds", 1)):
+                    self.refused(5, *words, says="standard output: No space left", stdout=full)
         if os.geteuid() != 0:
             os.chmod(self.folder, 0o500)
             self.addCleanup(os.chmod, self.folder, 0o700)
@@ -350,6 +355,11 @@ class Memory(Program):
         done = self.run_program("stress", "--layers", 2, "--seconds", 0, "--rounds", 4, "--memory", "32MiB")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout.decode(), r"4 rounds, best .* no growth")
+        done = self.run_program("stress", "--layers", 6, "--shapes", "32x4x3x3,24x60", "--seconds", 0, "--rounds", 100, "--memory", "2MiB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        held = re.search(r"100 rounds, .* most held ([0-9.]+) MiB, .* no growth", done.stdout.decode())
+        self.assertTrue(held, done.stdout)
+        self.assertTrue(0 < float(held.group(1)) <= 2, held.group(0))
         done = self.run_program("stress", "--layers", 3, "--shapes", "16x4x3x3,8x10", "--seconds", 0, "--rounds", 3)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"3 layers", done.stdout)
