@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
       }
       sum_abs = sum_square = sum_plain = 0, held = 0;
       if (!kCounts) return;
-      if (kSmall) {
+      if constexpr (kSmall) {
         uint32_t *words = reinterpret_cast<uint32_t *>(bins);
         for (int k = warp; k < ACTSCOPE_PAIR_BINS / 4; k += kThreads / 32) {  // a warp adds up four bins, as two pairs of 16 bits
           uint32_t even = 0, odd = 0;
@@ -140,13 +140,13 @@ __global__ void __launch_bounds__(kThreads, kThree || kPromote || kWanted == 2 ?
           const uint32_t sum = (lane & 1 ? odd : even) >> (lane & 2 ? 16 : 0) & 0xFFFFu;
           if (lane < 4 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k * 4 + lane], (unsigned long long)sum);
         }
-        return;
-      }
-      for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
-        uint32_t sum = 0;
-        for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
-        sum = warp_sum(sum);
-        if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k], (unsigned long long)sum);
+      } else {
+        for (int k = warp; k < ACTSCOPE_PAIR_BINS; k += kThreads / 32) {  // a warp adds up a bin of all threads
+          uint32_t sum = 0;
+          for (int i = lane; i < kThreads; i += 32) sum += bins[k * kThreads + i], bins[k * kThreads + i] = 0;
+          sum = warp_sum(sum);
+          if (lane == 0 && sum) atomicAdd((unsigned long long *)&layer.pairs->histogram[k], (unsigned long long)sum);
+        }
       }
     };
 

@@ -63,7 +63,7 @@ void test_streams(void) {
         note(!hook_sim() || hook_side_work() > side, __LINE__, "path %d: nothing on the side stream", path);
       }
     hook_order(HOOK_RANDOM);
-    for (int k = 0; hook_sim() && k < (small ? 2 : 10); ++k) steps_by(k % PATHS, n, o, want);
+    for (int k = 0; hook_sim() && k < (small ? 2 : 5); ++k) steps_by(k % PATHS, n, o, want);
   }
   /* one chain, or memory for one at a time: no side stream */
   const unsigned long side = hook_side_work();
