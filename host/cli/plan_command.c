@@ -23,6 +23,7 @@ static void help(void) {
   fputs(
       "Output\n"
       "  --format FORMAT       table or json (table)\n"
+      "  -q, --quiet           no notes\n"
       "\n"
       "Exit status: 0 written; 1 wrong usage; 2 an input is malformed (the good ones\n"
       "are still planned); 3 the memory cap holds no method (says which would); 4\n"

@@ -86,7 +86,9 @@ int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct 
   return (int)cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream);
 }
 int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes) {
-  return (int)cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
+  /* From pageable memory the copy may end after the call; streams that do not wait for the default one must find it there. */
+  cudaError_t e = cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
+  return (int)(e == cudaSuccess ? cudaStreamSynchronize(NULL) : e);
 }
 void actscope_cuda_memory_info(int index, actscope_memory *memory) {
   int before;

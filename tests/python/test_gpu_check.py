@@ -61,7 +61,8 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(result["ceilings"], BENCH["ceilings"])
         self.assertEqual(result["tests"], {"passed": 12, "failed": 0, "skipped": 0})
         self.assertEqual(result["sanitizers"], dict.fromkeys(("memcheck", "racecheck", "initcheck", "synccheck"), 0))
-        first, graph = result["rows"]
+        first, graph, *named = result["rows"]
+        self.assertEqual([r["case"] for r in named], [r["case"] + "/wgmma" for r in BENCH["rows"]])
         self.assertEqual(first, {"case": "profile/f32/all/256MiB", "time_us": 80.0, "noise": 0.01, "gbs": 3355.4,
                                  "fraction_of_ceiling": 0.78, "workspace_bytes": 4096, "allocations": 0, "synchronisations": 0,
                                  "wrong": 0, "peer": {"name": "PyTorch", "time_us": 2000.0, "peak_bytes": 1000}, "ratio": 25.0})
@@ -73,7 +74,7 @@ class GpuCheck(unittest.TestCase):
     def test_failing_steps_leave_the_others(self):
         self.write("bin/make", "#!/bin/sh\nexit 2\n")
         self.write("tree/build/tests/device", '#!/bin/sh\necho "11 passed, 1 failed"\nexit 1\n')
-        self.write("bin/compute-sanitizer", SANITIZER.replace("0 hazards", "3 hazards"))
+        self.write("bin/compute-sanitizer", SANITIZER.replace("0 hazards displayed (0 errors, 0", "5 hazards displayed (3 errors, 2"))
         result, out = self.run_check(1)
         self.assertEqual(result["tests"], {"passed": 11, "failed": 1, "skipped": 0})
         self.assertEqual(result["sanitizers"]["racecheck"], 3)
@@ -102,6 +103,11 @@ class GpuCheck(unittest.TestCase):
         self.write("bin/compute-sanitizer", '#!/bin/sh\necho "ERROR SUMMARY: 4 errors"\necho "ERROR SUMMARY: 0 errors"\n')
         result, out = self.run_check(1)
         self.assertEqual(result["sanitizers"]["memcheck"], 4)
+
+    def test_warnings_of_racecheck_are_no_errors(self):
+        self.write("bin/compute-sanitizer", SANITIZER.replace("0 hazards displayed (0 errors, 0", "2 hazards displayed (0 errors, 2"))
+        result, out = self.run_check(0)
+        self.assertEqual(result["sanitizers"]["racecheck"], 0)
 
     def test_wrong_rows_fail(self):
         rows = json.loads(json.dumps(BENCH))
