@@ -3,6 +3,7 @@
 #
 # Settings:  CUDA_ARCHS="80 90a"  compute capabilities to build machine code for; 90a alone halves the time for trying out
 #            CUDA_PTX=NN          PTX for architectures to come; empty: none
+#            NVCCFLAGS=-lineinfo  more for nvcc: here, lines of the source for ncu and compute-sanitizer (a sixth more time)
 CUDA_ARCHS   ?= 80 90a
 CUDA_PTX     ?=
 CUDA_RELEASE := 80 86 89 90a 100 120
@@ -18,7 +19,7 @@ ifneq ($(NVCC),)
 CUDA_HOME    := $(patsubst %/,%,$(dir $(patsubst %/,%,$(dir $(realpath $(NVCC))))))
 CUDA_LIB     := $(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/$(MACHINE)-linux/lib $(CUDA_HOME)/lib))
 KERNEL_O     := $(KERNEL_CU:%.cu=$(B)/cuda/%.o)
-NVCC_BASE    := -std=c++17 -O3 -lineinfo -ccbin $(CXX) -Iinclude -Ihost -Ikernels -cudart static \
+NVCC_BASE    := -std=c++17 -O3 $(NVCCFLAGS) -ccbin $(CXX) -Iinclude -Ihost -Ikernels -cudart static \
                 -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-Wno-unknown-pragmas
 NVCC_CODE    := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
                 $(foreach a,$(CUDA_PTX),-gencode arch=compute_$(a),code=compute_$(a))
@@ -35,9 +36,9 @@ $(B)/obj/host/cuda/device.o: $(B)/cuda.flags
 ## kernels: compile the CUDA kernels for CUDA_ARCHS (default "80 90a")
 kernels: $(KERNEL_O)
 
-# Anew when the architectures change.
+# Anew when the architectures or flags change.
 $(B)/cuda.flags: FORCE
-	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_CODE)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_CODE)' >$@
+	@mkdir -p $(@D); echo '$(NVCC) $(NVCC_CODE) $(NVCCFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCC_CODE) $(NVCCFLAGS)' >$@
 $(B)/cuda/%.o: %.cu mk/cuda.mk $(B)/cuda.flags
 	@mkdir -p $(@D)
 	$(call say,NVCC,$< ($(CUDA_ARCHS)$(if $(CUDA_PTX), and PTX)))
