@@ -30,10 +30,11 @@ $(BENCH_BROKEN): $(B)/obj/tests/bench/broken_reports.o $(BENCH_O) $(B)/libactsco
 run-tests: $(BENCH_BROKEN)
 
 # The same program with kernels of the CPU that are wrong at their ends: the profile leaves out the last element of a block,
-# the product does not clear the last column of a tile beyond the band, packing zeroes the last z-score of a short panel. Their sources are copies with one line changed.
+# the product does not clear the last column of a tile beyond the band, packing zeroes the last z-score of a short panel. Their
+# sources are copies with one line changed, for the instruction set that every processor has (ACTSCOPE_ISA=baseline).
 BROKEN        := $(B)/broken
 BROKEN_H      := $(BROKEN)/cpu/simd/profile_sums.h $(BROKEN)/cpu/simd/product_real.h $(BROKEN)/cpu/simd/product_pack.h
-BROKEN_O      := $(foreach i,$(ISAS),$(BROKEN)/profile.$(i).o) $(foreach i,$(ISAS) $(VNNI),$(BROKEN)/product.$(i).o)
+BROKEN_O      := $(BROKEN)/profile.baseline.o $(BROKEN)/product.baseline.o
 BROKEN_KERNEL := $(B)/tests/bench-broken-kernel
 $(BROKEN)/cpu/simd/profile_sums.h: BREAK := s/vectors = n \/ WIDTH, rest = n % WIDTH/vectors = (n - 1) \/ WIDTH, rest = (n - 1) % WIDTH/
 $(BROKEN)/cpu/simd/product_real.h: BREAK := s/if (!in) c\[r\]\[l\] = 0;/if (!in \&\& l + 1 < COLUMNS) c[r][l] = 0;/
@@ -42,12 +43,9 @@ $(BROKEN)/cpu/simd/%.h: host/cpu/simd/%.h mk/bench.mk
 	@mkdir -p $(@D)
 	$(Q)sed '$(BREAK)' $< >$@ && if cmp -s $< $@; then echo "$<: the line that is to be broken is not there" >&2; rm $@; exit 1; fi
 $(BROKEN_O): SIMDFLAGS += -fno-associative-math
-define broken_rule
-$(BROKEN)/%.$(1).o: host/cpu/simd/%.c $(BROKEN_H) Makefile
-	$$(call say,CC,$$< ($(1), broken))
-	$$(Q)$$(CC) -I$(BROKEN) $$(CFLAGS_ALL) $$(SIMDFLAGS) $$(ISA_$(1)) -DACTSCOPE_ISA=$(1) -c $$< -o $$@
-endef
-$(foreach i,$(ISAS) $(VNNI),$(eval $(call broken_rule,$(i))))
+$(BROKEN)/%.baseline.o: host/cpu/simd/%.c $(BROKEN_H) Makefile
+	$(call say,CC,$< (baseline, broken))
+	$(Q)$(CC) -I$(BROKEN) $(CFLAGS_ALL) $(SIMDFLAGS) $(ISA_baseline) -DACTSCOPE_ISA=baseline -c $< -o $@
 $(BROKEN_KERNEL): $(BROKEN_O) $(BENCH_O) $(B)/libactscope.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)

@@ -25,7 +25,7 @@ $(foreach v,plain asan tsan,$(B)/sim/$(v)/tests/sim/random_test.cu.o): SIM_BASE 
 # The oracle and the core's C functions, as the unit tests have them.
 SIM_C     := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/reference/*.c)) $(B)/libactscope.a
 
-SIM_FLAGS_plain :=
+SIM_FLAGS_plain := -O2
 # Bad pointers are AddressSanitizer's to find: UBSan's checks of them take a third of the compiler's time.
 SIM_FLAGS_asan  := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined \
                    -fno-sanitize=null,pointer-overflow,object-size

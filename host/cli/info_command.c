@@ -8,7 +8,9 @@
 static const char *kind(actscope_device d) { return d == ACTSCOPE_DEVICE_CUDA ? "cuda" : "cpu"; }
 
 static int as_json(const actscope_device_info *list, size_t count) {
-  cJSON *top = cJSON_CreateObject(), *devices = cJSON_AddArrayToObject(top, "devices");
+  cJSON *top = cJSON_CreateObject(), *devices;
+  cJSON_AddStringToObject(top, "schema", "actscope-info/1");
+  devices = cJSON_AddArrayToObject(top, "devices");
   cJSON_AddStringToObject(top, "version", actscope_version());
   cJSON_AddStringToObject(top, "no_gpu_reason", actscope_no_gpu_reason());
 #ifdef ACTSCOPE_HAVE_ZIP

@@ -92,6 +92,7 @@ class Choices(Program):
         self.assertEqual(done.returncode, 0)
         self.assertTrue(info["version"] and len(info["devices"]) >= 1)
         self.assertIn(info["version"], self.run_program("--version").stdout.decode())
+        self.assertEqual(info["schema"], "actscope-info/1")
         self.assertIn(info["version"], self.run_program("info").stdout.decode())
         for words in (("--help",), *((command, "--help") for command in ("report", "plan", "page", "watch", "stress", "info"))):
             done = self.run_program(*words)

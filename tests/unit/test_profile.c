@@ -290,9 +290,9 @@ static void moments_accuracy(const char *isa) {
         if (shape == SPIKE && scale > 0) continue; /* leaves float32 */
         struct random_state r = {17};
         struct compare c;
-        int64_t n = N;
-        for (int64_t i = 0; i < n; ++i) x[i] = shaped(shape, levels[level], (uint64_t)i, N, &r) * (float)unit;
-        naive_moments(x, N, &mean, &variance, &skewness, &kurtosis);
+        int64_t n = scale ? N / 7 : N;
+        for (int64_t i = 0; i < n; ++i) x[i] = shaped(shape, levels[level], (uint64_t)i, (uint64_t)n, &r) * (float)unit;
+        naive_moments(x, (uint64_t)n, &mean, &variance, &skewness, &kurtosis);
         actscope_tensor t = vector_of(x, ACTSCOPE_FLOAT32, &n);
         struct result got = measure(&t, ACTSCOPE_MOMENTS, 2, BEST);
         compare_begin(&c, "%s shape %d level %g unit %g", isa, shape, levels[level], unit);
