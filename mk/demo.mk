@@ -7,7 +7,7 @@ demo:
 	$(Q)tools/setup build
 	$(Q)$(MAKE) --no-print-directory $(JOBS) demo-run
 
-demo-run: all
+demo-run: $(B)/actscope
 	$(Q)$(B)/actscope report $(DEMO_DATA)
 	$(Q)$(B)/actscope report -q --format html -o $(B)/demo.html $(DEMO_DATA)
 	@echo "The same as a page, with histograms: file://$(abspath $(B))/demo.html"
