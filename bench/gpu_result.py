@@ -3,8 +3,8 @@
 table that ends the run.
 
 FOLDER holds facts.json (gpu, driver, cuda, date, command, source, steps: name -> [status, seconds]), device.log,
-memcheck.log .. synccheck.log, bench.json and bench-wgmma.json. What is missing or cut off leaves its field out: the file never says more
-than a log does. Exit status: 0 when every step, test, sanitizer and row is well, else 1."""
+memcheck.log .. synccheck.log, bench.json and bench-wgmma.json. What is missing or cut off leaves its field out: the file never
+says more than a log does. Exit status: 0 when every step, test, sanitizer and row is well, else 1."""
 import json
 import os
 import re

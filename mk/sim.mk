@@ -15,7 +15,7 @@ SIM_ENGINE := engine/simt engine/hopper tests/sim/runtime tests/sim/streams
 # Two more schedules, at small sizes: who may come before whom is the same at every size.
 SIM_SEEDS := 1 7
 # Tests that look at less of a kernel's code when they are small.
-SIM_LARGE := features_strips eigen_ distinct_
+SIM_LARGE := features_strips features_tiles features_wgmma_panels features_many_samples eigen_ distinct_ profile_zeros similarity_shapes
 # Tests of the plan that run the kernels of pairs, by their names.
 SIM_PAIRS := reports features pairs_kernel each_feature each_feature_in_windows largest_pairs_in_strips strips capture \
              order_of_pairs samples streams graph

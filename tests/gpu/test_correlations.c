@@ -157,7 +157,7 @@ void test_top(void) {
   const char *kernel = getenv("ACTSCOPE_CORRELATION_KERNEL");
   const int other_kernel = kernel && strcmp(kernel, "wgmma") == 0;
   for (int sampled = 0; sampled < 2; ++sampled)
-    for (size_t k = sampled; k < (sampled ? 3 : sizeof wants / sizeof *wants); ++k) {
+    for (size_t k = sampled; k < (sampled ? 4 : sizeof wants / sizeof *wants); ++k) {
       actscope_options o = cuda_options();
       o.statistics = ACTSCOPE_CORRELATION | (k % 2 ? ACTSCOPE_RANK : 0);
       o.pair_functionals = k % 2 ? ACTSCOPE_PAIRS_ALL : 0;

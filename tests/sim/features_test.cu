@@ -518,7 +518,9 @@ TEST(features_wgmma) {  // what the kernel of sm_90a divides by: 64 samples a bo
   simt::options.multiprocessors = 1;
   run({{DATA_HUBS, ACTSCOPE_FLOAT32, 200, 260, LAYOUT_ROWS, 0, false, kBoth}}, 0, false);
   simt::options.multiprocessors = before;
-  if (test_small) return;  // several panels a block, blocks that begin in the middle of one; an odd number of rows of tiles
+}
+TEST(features_wgmma_panels) {  // several panels a block, blocks that begin in the middle of one; an odd number of rows of tiles
+  if (test_small) return;
   run({{DATA_NORMAL, ACTSCOPE_FLOAT32, 128, 1150, LAYOUT_ROWS, 0, false, 0}, {DATA_NORMAL, ACTSCOPE_FLOAT32, 50, 1030, LAYOUT_ROWS, 0, true, kBoth}}, 0, false);
 }
 
@@ -529,9 +531,6 @@ TEST(features_errors) {
   const uint64_t each = 9, d = each * HARD_KINDS;
   for (uint64_t n : {128u, 1024u, 65536u}) {
     if (test_small && n > 128) continue;
-#ifdef __SANITIZE_ADDRESS__
-    if (n > 1024) continue;  // of memory the same, 64 times
-#endif
     Subject s({DATA_NORMAL, ACTSCOPE_FLOAT32, n, d, LAYOUT_ROWS, 0, true, kBoth});
     float *x = reinterpret_cast<float *>(s.tensor.memory.data);
     std::vector<double> part(n * each);
