@@ -3,8 +3,9 @@
 table that ends the run.
 
 FOLDER holds facts.json (gpu, driver, cuda, date, command, source, steps: name -> [status, seconds]), device.log,
-memcheck.log .. synccheck.log, bench.json and bench-wgmma.json. What is missing or cut off leaves its field out: the file never
-says more than a log does. Exit status: 0 when every step, test, sanitizer and row is well, else 1."""
+memcheck.log .. synccheck.log, bench.log, bench.json and bench-wgmma.json. What is missing or cut off leaves its field out: the
+file never says more than a log does. Exit status: 0 when every step, test, sanitizer and row is well, else 1."""
+import hashlib
 import json
 import os
 import re
@@ -41,6 +42,28 @@ def errors(log):
     warnings stay in the log."""
     found = re.findall(r"ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (?:\d+ hazards? displayed \((\d+) error|(\d+) hazard)", log)
     return sum(int(next(n for n in counts if n)) for counts in found) if found else None
+
+
+def tree(folder):
+    """What `git rev-parse HEAD:folder` prints when the folder is as committed: the machine may have a copy without git."""
+    def name(kind, content):
+        return hashlib.sha1(b"%s %d\0" % (kind, len(content)) + content)
+    entries = []
+    for entry in os.scandir(folder):
+        path, mode = os.fsencode(entry.name), b"100644"
+        if entry.is_symlink():
+            mode, found = b"120000", name(b"blob", os.fsencode(os.readlink(entry.path)))
+        elif entry.is_dir():
+            mode, found = b"40000", tree(entry.path)
+            if found is None:
+                continue
+        else:
+            if os.access(entry.path, os.X_OK):
+                mode = b"100755"
+            with open(entry.path, "rb") as file:
+                found = name(b"blob", file.read())
+        entries.append((path + b"/" * (mode == b"40000"), mode + b" " + path + b"\0" + found.digest()))
+    return name(b"tree", b"".join(content for _, content in sorted(entries))) if entries else None  # git knows no empty folders
 
 
 def row(r):
@@ -97,7 +120,7 @@ def table(result):
 
 def main(folder):
     result, steps = assemble(folder)
-    name = re.sub(r"[^a-z0-9.]+", "-", result.get("gpu", "unknown").lower()).strip("-")
+    name = re.sub(r"[^a-z0-9.]+", "-", re.sub(r"^nvidia\b", "", result.get("gpu", "unknown").lower())).strip("-")
     path = os.path.join(folder, name + ".json")
     with open(path + ".part", "w") as file:
         json.dump(result, file, indent=1)
@@ -108,6 +131,9 @@ def main(folder):
     print("ceilings: " + (", ".join(f"{k} {v:.1f}" for k, v in result.get("ceilings", {}).items()) or "not measured"))
     print("tests: " + (", ".join(f"{v} {k}" for k, v in result.get("tests", {}).items()) or "no count"))
     print("sanitizers: " + (", ".join(f"{k} {v}" for k, v in result.get("sanitizers", {}).items()) or "none finished"))
+    late = re.findall(r"^# not run, no time left: (.*)$", text(folder, "bench.log"), flags=re.M)
+    if late:
+        print(f"no time left for {len(late)} cases: " + ", ".join(late))
     for line in bad:
         print("FAILED " + line)
     print(f"result file: {path} (for bench/results/)")

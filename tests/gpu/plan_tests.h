@@ -29,6 +29,8 @@ void test_cka_budgets(void);
 void test_cka_sizes(void);
 void test_cka_steps(void);
 void test_distinct(void);
+void test_errors(void);
+void test_errors_wgmma(void);
 void test_failing_calls(void);
 void test_feature_parts(void);
 void test_features(void);

@@ -1,7 +1,9 @@
 """tools/gpu-check with programs that stand in for a GPU's: what becomes of each step's outcome in the result file."""
-import importlib.util, json, os, re, shutil, subprocess, tempfile, textwrap, unittest
+import json, os, shutil, subprocess, sys, tempfile, textwrap, unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+import gpu_result
 BENCH = {"ceilings": {"copy_gbs": 4300.0, "fp16_tflops": 790.0}, "rows": [
     {"case": "profile/f32/all/256MiB", "dtype": "f32", "bytes": 268435456, "time_us": 80.0, "noise": 0.01, "samples": 31,
      "gbs": 3355.4, "fraction_of_ceiling": 0.78, "workspace_bytes": 4096, "allocations": 0, "synchronisations": 0, "launches": 2,
@@ -20,16 +22,17 @@ class GpuCheck(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.top = folder.name
-        for name in ("bin", "tree/bench", "tree/tools", "tree/build/tests"):
+        for name in ("bin", "tree/bench", "tree/tools", "tree/kernels", "tree/host", "tree/build/tests"):
             os.makedirs(os.path.join(self.top, name))
         for name in ("tools/gpu-check", "bench/gpu_result.py"):
             shutil.copy(os.path.join(ROOT, name), os.path.join(self.top, "tree", name))
         self.write("bin/nvidia-smi", '#!/bin/sh\necho "NVIDIA H200, 580.1, 9.0"\n')
         self.write("bin/nvcc", '#!/bin/sh\necho "Cuda compilation tools, release 13.0, V13.0.48"\n')
         self.write("bin/make", '#!/bin/sh\necho "$@"\n')
-        self.write("bin/git", '#!/bin/sh\necho "tree-of-$2"\n')
         self.write("bin/compute-sanitizer", SANITIZER)
         self.write("tree/build/tests/device", '#!/bin/sh\necho "12 passed, 0 failed"\n')
+        self.write("tree/kernels/gram.cu", "kernel\n")
+        self.write("tree/host/plan.c", "plan\n")
         self.bench(BENCH)
 
     def write(self, name, content):
@@ -47,7 +50,7 @@ class GpuCheck(unittest.TestCase):
         p = subprocess.run([os.path.join(self.top, "tree/tools/gpu-check"), "build"], capture_output=True, text=True, timeout=60,
                            env={**os.environ, "PATH": os.path.join(self.top, "bin") + ":" + os.environ["PATH"], "OUT": "", **env})
         self.assertEqual(p.returncode, status, p.stdout + p.stderr)
-        path = os.path.join(self.top, "tree/build/gpu-check/nvidia-h200.json")
+        path = os.path.join(self.top, "tree/build/gpu-check/h200.json")
         with open(path) as file:
             return json.load(file), p.stdout
 
@@ -57,7 +60,7 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual((result["gpu"], result["driver"], result["cuda"], result["command"]),
                          ("NVIDIA H200", "580.1", "13.0", "make gpu-check"))
         self.assertRegex(result["date"], r"^\d{4}-\d\d-\d\d$")
-        self.assertEqual(result["source"], {"kernels": "tree-of-HEAD:kernels", "host": "tree-of-HEAD:host"})
+        self.assertEqual(result["source"], {part: gpu_result.tree(os.path.join(self.top, "tree", part)).hexdigest() for part in ("kernels", "host")})
         self.assertEqual(result["ceilings"], BENCH["ceilings"])
         self.assertEqual(result["tests"], {"passed": 12, "failed": 0, "skipped": 0})
         self.assertEqual(result["sanitizers"], dict.fromkeys(("memcheck", "racecheck", "initcheck", "synccheck"), 0))
@@ -116,6 +119,28 @@ class GpuCheck(unittest.TestCase):
         result, out = self.run_check(1)
         self.assertEqual(result["rows"][1]["wrong"], 2)
         self.assertIn("FAILED 24-layer/graph: 2 wrong", out)
+
+    def test_rows_without_time_are_named(self):
+        self.bench(BENCH, ending='echo "# not run, no time left: correlation/exact/fp16/128x65536/mean"')
+        result, out = self.run_check(0)
+        self.assertIn("no time left for 1 cases: correlation/exact/fp16/128x65536/mean\n", out)
+
+    def test_source_as_git_names_it(self):
+        folder = os.path.join(self.top, "repository")
+        for name in ("a/b/one", "a/b.c", "a-b", "a/run", "z/\u00fc"):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(name)
+        os.makedirs(os.path.join(folder, "a/empty"))
+        os.chmod(os.path.join(folder, "a/run"), 0o755)
+        os.symlink("b.c", os.path.join(folder, "a/link"))
+        def git(*command):
+            return subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+        git("init", "-q")
+        git("add", ".")
+        top = git("write-tree")
+        for part in ("a", "z", "a/b"):
+            self.assertEqual(gpu_result.tree(os.path.join(folder, part)).hexdigest(), git("rev-parse", f"{top}:{part}"))
 
     def test_no_time(self):
         self.write("tree/build/tests/device", "#!/bin/sh\nexec sleep 30\n")
