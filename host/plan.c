@@ -421,8 +421,7 @@ actscope_status actscope_plan_reshape(actscope_plan *p, const actscope_layer *la
       layers_exchange(p, other);
       p->own_bytes = own, p->workspace_bytes = workspace;
     } else {
-      if (!p->closed) p->backend->close(p);
-      status = p->backend->open(p);
+      status = p->closed ? p->backend->open(p) : p->backend->reopen(p);
       p->closed = status != ACTSCOPE_OK;
       p->enqueued = 0;
       if (!status) plan_log(p);

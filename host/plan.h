@@ -110,6 +110,9 @@ struct plan_backend {
   void (*plan_need)(const actscope_plan *plan, struct plan_need *need);
   /* Once workspace_bytes is decided; nothing is allocated after this but the workspace. close undoes it. */
   actscope_status (*open)(actscope_plan *plan);
+  /* The same of an open plan whose layers have other shapes now, and whose work is done: what it holds serves again where it can.
+   * On an error the plan is closed. */
+  actscope_status (*reopen)(actscope_plan *plan);
   void (*close)(actscope_plan *plan);
   void *(*allocate)(actscope_plan *plan, uint64_t bytes); /* a workspace; NULL when refused */
   void (*free)(actscope_plan *plan, void *workspace);

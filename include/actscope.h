@@ -499,9 +499,10 @@ ACTSCOPE_API actscope_status actscope_plan_report_at(actscope_plan *plan, size_t
 /* ---- Changing shapes, and why a plan is as it is ------------------------------------------------------------------ */
 
 /* Plans anew for the same layers (count, names, roles, options) with other shapes or dtypes, such as the short last batch
- * of an epoch: nothing happens when they are the plan's own, and the workspace is kept when it is large enough. Windows
- * begin anew, reports are gone. On an error the plan is as it was, but for a GPU that refuses the plan's own memory: then
- * only another change of shapes, or the end, is left. Waits for work under way.
+ * of an epoch: nothing happens when they are the plan's own. The workspace is kept when it is large enough, and a plan on a
+ * GPU then allocates nothing and waits for none of the caller's streams, but where more or fewer features are told of
+ * singly, or layers compared by CKA. Windows begin anew, reports are gone. On an error the plan is as it was, but for a GPU
+ * that refuses the plan's own memory: then only another change of shapes, or the end, is left. Waits for its work under way.
  * Errors: those of actscope_plan_create(); WORKSPACE_TOO_SMALL when a lent workspace does not do. */
 ACTSCOPE_API actscope_status actscope_plan_reshape(actscope_plan *plan, const actscope_layer *layers, size_t count);
 

@@ -484,5 +484,5 @@ static actscope_status cka(actscope_plan *p, double *matrix) {
   return ACTSCOPE_OK;
 }
 
-const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, close_nothing,
+const struct plan_backend actscope_cpu_backend = {ACTSCOPE_DEVICE_CPU, layer_need, plan_need, open_nothing, open_nothing, close_nothing,
                                                   allocate, free_workspace, run, poll, report, cka, NULL, correlations, top, NULL, NULL, NULL};

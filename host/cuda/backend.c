@@ -12,12 +12,18 @@ static uint64_t sequence_of(const struct cuda_state *s) { return *(const volatil
 
 /* ---- Opening and closing ------------------------------------------------------------------------------------------------ */
 
+/* Replays were no calls: a plan that changes its shapes counts on from them. */
+static void catch_up(actscope_plan *p) {
+  const struct cuda_state *s = p->state;
+  for (size_t i = 0; s->newest && i < p->count; ++i)
+    if (p->layers[i].sequence < s->newest[i]) p->layers[i].sequence = s->newest[i];
+}
+
 static void close_state(actscope_plan *p) {
   struct cuda_state *s = p->state;
   int before;
   if (!s) return;
-  for (size_t i = 0; s->newest && i < p->count; ++i) /* replays were no calls: a plan that changes its shapes counts on from them */
-    if (p->layers[i].sequence < s->newest[i]) p->layers[i].sequence = s->newest[i];
+  catch_up(p);
   if (!actscope_cuda_enter(p->options.device_index, &before)) {
     if (s->recorded) actscope_cuda_event_wait(s->event); /* reports and staging are still being used */
     if (s->event) actscope_cuda_event_destroy(s->event);
@@ -25,24 +31,61 @@ static void close_state(actscope_plan *p) {
     if (s->join) actscope_cuda_event_destroy(s->join);
     if (s->side) actscope_cuda_stream_destroy(s->side);
     if (s->reports) actscope_cuda_pinned_release(s->reports);
-    if (s->words) actscope_cuda_release(s->words, actscope_cuda_words_bytes(p));
+    if (s->words) actscope_cuda_release(s->words, s->words_bytes);
     if (s->staging) actscope_cuda_release(s->staging, s->staging_bytes);
     if (s->exec) actscope_cuda_exec_destroy(s->exec);
-    if (s->recorder) actscope_cuda_stream_destroy(s->recorder);
+    if (s->own) actscope_cuda_stream_destroy(s->own);
     actscope_cuda_leave(before);
   }
   actscope_memory_free(s);
   p->state = NULL;
 }
 
-/* A plan that changed its shapes counts on. Waits. */
-static int upload_clocks(const actscope_plan *p, const struct cuda_state *s) {
-  int error = 0;
-  for (size_t i = 0; i < p->count && !error; ++i) {
-    const struct cuda_clock start = {p->layers[i].sequence, 0, 0};
-    error = actscope_cuda_upload_now(&s->clocks[i], &start, sizeof start);
+/* What lies behind each other in pinned memory, and in the words on the device. */
+static void point(const actscope_plan *p, struct cuda_state *s) {
+  s->clocks = (struct cuda_clock *)((char *)s->words + up(sizeof(struct cuda_finish_words)));
+  s->compared = 0;
+  for (size_t i = 0; i < p->count; ++i)
+    if (p->layers[i].cka) s->places[i].compared = s->compared++;
+  s->cka_words = s->compared ? (struct cuda_cka_words *)((char *)s->clocks + up(p->count * sizeof *s->clocks)) : NULL;
+  s->cka_told = s->compared ? (struct cuda_cka_told *)((char *)s->reports + s->pinned_bytes - up(cuda_cka_told_bytes(s->compared))) : NULL;
+  s->newest = (uint64_t *)((char *)s->reports + up(p->count * (uint64_t)p->options.history * sizeof *s->reports));
+  s->header = (struct cuda_report_header *)((char *)s->newest + up(p->count * sizeof *s->newest));
+  s->header->alarm = ~0ull;
+  char *at = (char *)s->header + up(sizeof *s->header);
+  for (size_t i = 0; i < p->count; ++i) {
+    const struct told t = actscope_cuda_told_of(&p->layers[i]);
+    s->places[i].correlations = t.correlations ? (struct cuda_correlations *)at : NULL, at += t.correlations;
+    s->places[i].top = t.top ? (struct cuda_top_told *)at : NULL, at += t.top;
   }
+}
+
+/* The words on the device as they start; a plan that changed its shapes counts on. By a stream that waits for no other, so that
+ * this waits for nothing of the caller's. */
+static int start(const actscope_plan *p, const struct cuda_state *s) {
+  const struct cuda_finish_words words = {.alarm = ~0ull};
+  int error = actscope_cuda_upload(s->words, &words, sizeof words, s->own);
+  for (size_t i = 0; i < p->count && !error; ++i) {
+    const struct cuda_clock clock = {p->layers[i].sequence, 0, 0};
+    error = actscope_cuda_upload(&s->clocks[i], &clock, sizeof clock, s->own);
+  }
+  if (!error && s->compared) error = actscope_cuda_zero(s->cka_words, cuda_cka_words_bytes(s->compared), s->own);
+  return error ? error : actscope_cuda_stream_finish(s->own);
+}
+
+/* What only a plan with a forked wave has. */
+static int fork_make(struct cuda_state *s) {
+  int error = s->forked && !s->side ? actscope_cuda_stream_create(&s->side) : 0;
+  if (!error && s->forked && !s->fork) error = actscope_cuda_event_create(&s->fork);
+  if (!error && s->forked && !s->join) error = actscope_cuda_event_create(&s->join);
   return error;
+}
+
+static actscope_status opened(actscope_plan *p, int error) {
+  if (!error) return ACTSCOPE_OK;
+  actscope_status status = actscope_cuda_fail(error, "the plan's own memory on GPU %d", (int)p->options.device_index);
+  close_state(p);
+  return status;
 }
 
 static actscope_status open_state(actscope_plan *p) {
@@ -58,45 +101,57 @@ static actscope_status open_state(actscope_plan *p) {
   s->waves = (struct wave *)at, at += up(p->count * sizeof *s->waves);
   s->groups = (struct group *)at, at += up(p->count * sizeof *s->groups);
   s->moved = (struct moved *)at;
+  s->pinned_bytes = actscope_cuda_pinned_bytes(p), s->words_bytes = actscope_cuda_words_bytes(p);
   int before, error = actscope_cuda_enter(p->options.device_index, &before);
+  if (error) return opened(p, error);
+  void *pinned = NULL, *words = NULL;
+  actscope_cuda_place_layers(p, s);
+  error = actscope_cuda_pinned_allocate(&pinned, s->pinned_bytes);
+  s->reports = pinned;
+  if (!error) error = actscope_cuda_allocate(&words, s->words_bytes);
+  s->words = words;
+  if (!error) error = actscope_cuda_stream_create(&s->own);
+  if (!error) error = actscope_cuda_event_create(&s->event);
+  if (!error) error = fork_make(s);
   if (!error) {
-    const struct cuda_finish_words start = {.alarm = ~0ull};
-    void *pinned = NULL, *words = NULL;
-    actscope_cuda_place_layers(p, s);
-    error = actscope_cuda_pinned_allocate(&pinned, actscope_cuda_pinned_bytes(p));
-    s->reports = pinned;
-    if (!error) error = actscope_cuda_allocate(&words, actscope_cuda_words_bytes(p));
-    s->words = words;
-    s->clocks = (struct cuda_clock *)((char *)words + up(sizeof start));
-    for (size_t i = 0; i < p->count; ++i)
-      if (p->layers[i].cka) s->places[i].compared = s->compared++;
-    if (s->compared) s->cka_words = (struct cuda_cka_words *)((char *)s->clocks + up(p->count * sizeof *s->clocks));
-    if (s->compared) s->cka_told = (struct cuda_cka_told *)((char *)pinned + actscope_cuda_pinned_bytes(p) - up(cuda_cka_told_bytes(s->compared)));
-    if (!error && s->compared) error = actscope_cuda_upload_now(s->cka_words, s->cka_told, cuda_cka_words_bytes(s->compared)); /* zeros */
-    if (!error) error = actscope_cuda_upload_now(words, &start, sizeof start);
-    if (!error) error = upload_clocks(p, s);
-    if (!error && p->options.graph) error = actscope_cuda_stream_create(&s->recorder);
-    if (!error) error = actscope_cuda_event_create(&s->event);
-    if (!error && s->forked) error = actscope_cuda_stream_create(&s->side);
-    if (!error && s->forked) error = actscope_cuda_event_create(&s->fork);
-    if (!error && s->forked) error = actscope_cuda_event_create(&s->join);
-    actscope_cuda_leave(before);
+    point(p, s);
+    error = start(p, s);
   }
-  if (error) {
-    actscope_status status = actscope_cuda_fail(error, "the plan's own memory on GPU %d", (int)p->options.device_index);
+  actscope_cuda_leave(before);
+  return opened(p, error);
+}
+
+/* The layers have other shapes. What the plan holds serves again when it has the size that they need, which it has unless what is
+ * told of single features, or CKA, asks for more or less: memory of its own is part of the budget. A graph is updated when it is
+ * recorded next. */
+static actscope_status reopen_state(actscope_plan *p) {
+  struct cuda_state *s = p->state;
+  int before;
+  if (!s || s->pinned_bytes != actscope_cuda_pinned_bytes(p) || s->words_bytes != actscope_cuda_words_bytes(p)) {
     close_state(p);
-    return status;
+    return open_state(p);
   }
-  s->newest = (uint64_t *)((char *)s->reports + up(p->count * (uint64_t)p->options.history * sizeof *s->reports));
-  s->header = (struct cuda_report_header *)((char *)s->newest + up(p->count * sizeof *s->newest));
-  s->header->alarm = ~0ull;
-  at = (char *)s->header + up(sizeof *s->header);
-  for (size_t i = 0; i < p->count; ++i) {
-    const struct told t = actscope_cuda_told_of(&p->layers[i]);
-    s->places[i].correlations = t.correlations ? (struct cuda_correlations *)at : NULL, at += t.correlations;
-    s->places[i].top = t.top ? (struct cuda_top_told *)at : NULL, at += t.top;
+  catch_up(p);
+  int error = actscope_cuda_enter(p->options.device_index, &before);
+  if (error) return opened(p, error);
+  if (s->recorded) error = actscope_cuda_event_wait(s->event);
+  s->recorded = 0, s->last = NULL;
+  s->failed = ACTSCOPE_OK;
+  s->base = s->target = 0;
+  s->exec_holds = 0;
+  s->group_count = s->wave_count = 0;
+  s->forked = 0;
+  memset(s->places, 0, p->count * sizeof *s->places);
+  memset(s->waves, 0, p->count * sizeof *s->waves);
+  memset(s->reports, 0, s->pinned_bytes);
+  actscope_cuda_place_layers(p, s);
+  if (!error) error = fork_make(s);
+  if (!error) {
+    point(p, s);
+    error = start(p, s);
   }
-  return ACTSCOPE_OK;
+  actscope_cuda_leave(before);
+  return opened(p, error);
 }
 
 static void *allocate(actscope_plan *p, uint64_t bytes) {
@@ -209,11 +264,11 @@ static actscope_status record(const struct job *j, size_t count) {
   struct cuda_state *s = j->state;
   struct job own = *j;
   void *graph = NULL;
-  own.stream = s->recorder;
-  int error = actscope_cuda_record_begin(s->recorder);
+  own.stream = s->own;
+  int error = actscope_cuda_record_begin(s->own);
   if (error) return actscope_cuda_fail(error, "recording a graph");
   actscope_status status = run_waves(&own, count, 1);
-  error = actscope_cuda_record_end(s->recorder, &graph); /* in any case */
+  error = actscope_cuda_record_end(s->own, &graph); /* in any case */
   if (!status && error) status = actscope_cuda_fail(error, "recording a graph");
   if (!status) {
     error = actscope_cuda_exec_set(&s->exec, graph);
@@ -469,6 +524,6 @@ static void alarm_of(const actscope_plan *p, size_t *layer, uint64_t *sequence) 
   *layer = (size_t)(word & 0xFFFFFF), *sequence = word >> 24;
 }
 
-static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, close_state,
+static const struct plan_backend cuda_backend = {ACTSCOPE_DEVICE_CUDA, actscope_cuda_layer_need, actscope_cuda_plan_need, open_state, reopen_state, close_state,
                                                  allocate, free_workspace, run, poll, report, actscope_cuda_cka, actscope_cuda_cka_beside, correlations, top, reset, alarm_of, report_at};
 const struct plan_backend *actscope_cuda_backend(void) { return actscope_cuda_count() > 0 ? &cuda_backend : NULL; }

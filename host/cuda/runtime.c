@@ -85,11 +85,6 @@ int actscope_cuda_zero(void *pointer, uint64_t bytes, struct CUstream_st *stream
 int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct CUstream_st *stream) {
   return (int)cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream);
 }
-int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes) {
-  /* From pageable memory the copy may end after the call; streams that do not wait for the default one must find it there. */
-  cudaError_t e = cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
-  return (int)(e == cudaSuccess ? cudaStreamSynchronize(NULL) : e);
-}
 void actscope_cuda_memory_info(int index, actscope_memory *memory) {
   int before;
   size_t free_bytes = 0, total = 0;
@@ -132,6 +127,7 @@ int actscope_cuda_event_wait(void *event) { return (int)cudaEventSynchronize((cu
 int actscope_cuda_stream_wait(struct CUstream_st *stream, void *event) {
   return (int)cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)event, 0);
 }
+int actscope_cuda_stream_finish(struct CUstream_st *stream) { return (int)cudaStreamSynchronize((cudaStream_t)stream); }
 void actscope_cuda_stream_settle(struct CUstream_st *stream) {
   cudaStreamSynchronize((cudaStream_t)stream);
   cudaGetLastError();

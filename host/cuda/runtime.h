@@ -32,8 +32,8 @@ void actscope_cuda_release(void *pointer, uint64_t bytes); /* as many as were al
 int actscope_cuda_pinned_allocate(void **pointer, uint64_t bytes); /* host memory that the device can write, zeroed */
 void actscope_cuda_pinned_release(void *pointer);
 int actscope_cuda_zero(void *pointer, uint64_t bytes, struct CUstream_st *stream);
+/* From pageable memory: it may be used again when the call returns. */
 int actscope_cuda_upload(void *device, const void *host, uint64_t bytes, struct CUstream_st *stream);
-int actscope_cuda_upload_now(void *device, const void *host, uint64_t bytes); /* waits */
 /* Of everything allocated through the two functions above, on all GPUs, and of GPU `index` by everybody. */
 void actscope_cuda_memory_info(int index, actscope_memory *memory);
 /* *device is 1 when kernels on this device may read the memory where it is. */
@@ -49,6 +49,7 @@ int actscope_cuda_event_query(void *event);
 int actscope_cuda_event_wait(void *event);
 /* What is put on the stream from now on waits for all before the record; the host does not. */
 int actscope_cuda_stream_wait(struct CUstream_st *stream, void *event);
+int actscope_cuda_stream_finish(struct CUstream_st *stream); /* waits for all that was put on it */
 void actscope_cuda_stream_settle(struct CUstream_st *stream); /* waits, where something has failed already */
 
 /* ---- Graphs --------------------------------------------------------------------------------------------------------------- */

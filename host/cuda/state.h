@@ -99,6 +99,7 @@ struct cuda_state {
   size_t wave_count, group_count;
   uint64_t kept;                      /* bytes of the workspace before the arena */
   int wgmma;                          /* pairs are looked at by correlation_wgmma.cu */
+  uint64_t pinned_bytes, words_bytes; /* of the plan's own, held */
   struct cuda_report *reports;        /* pinned: report h of layer i is [h * count + i] */
   uint64_t *newest;                   /* pinned: of each layer, the sequence of its newest report */
   struct cuda_report_header *header;  /* pinned, behind them */
@@ -107,7 +108,7 @@ struct cuda_state {
   size_t compared;                    /* layers that keep something for CKA; 0: there are none of the next two */
   struct cuda_cka_words *cka_words;   /* on the device */
   struct cuda_cka_told *cka_told;     /* pinned */
-  struct CUstream_st *recorder;       /* with options.graph: where the graph is recorded */
+  struct CUstream_st *own;            /* waits for no other: where words are written at the start, and a graph is recorded */
   void *exec;                         /* NULL: not yet recorded */
   int exec_holds;                     /* it is the last enqueue, of the tensors in `moved` */
   struct moved *moved;

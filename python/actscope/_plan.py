@@ -33,10 +33,10 @@ class Plan:
 
     def __init__(self, layers: Iterable[Tuple[Any, ...]], **options: Any) -> None:
         self._handle = ctypes.c_void_p()
-        self._layers, roles = _listed(layers)
+        self._layers, self._roles = _listed(layers)
         self._options = _options.build(options)
         self._top_features = options.get("top_features")
-        array, self._keep = _layer_array(self._layers, roles)
+        array, self._keep = _layer_array(self._layers, self._roles)
         check(library.actscope_plan_create(ctypes.byref(self._handle), array, len(self._layers),
                                            ctypes.byref(self._options)))
 
@@ -74,6 +74,18 @@ class Plan:
     def bind(self, address: int, size: int) -> None:
         """Lends the plan a workspace: memory of its device, aligned to 256 bytes, that outlives the plan."""
         check(library.actscope_plan_bind(self._handle, address, size))
+
+    def reshape(self, layers: Iterable[Tuple[Any, ...]]) -> None:
+        """Plans anew for the same layers, named in the same order, with other shapes or dtypes, such as the short last batch of an
+        epoch: nothing happens when they are the plan's own, and the workspace stays when it is large enough. Windows begin anew,
+        reports are gone. On an error the plan is as it was."""
+        self._alive()
+        listed, roles = _listed(layers)
+        if [name for name, *_ in listed] != [name for name, *_ in self._layers] or roles != self._roles:
+            raise InvalidArgumentError("reshape: other layers than the plan's: " + ", ".join(name for name, *_ in self._layers))
+        array, keep = _layer_array(listed, roles)
+        check(library.actscope_plan_reshape(self._handle, array, len(listed)))
+        self._layers, self._keep = listed, keep
 
     def enqueue(self, arrays: Sequence[Any], stream: Optional[int] = None) -> None:
         """Measures one array a layer; None skips a layer. `stream` is a cudaStream_t as a number; left out, it is the

@@ -15,6 +15,10 @@ static cudaGraphExec_t graph;
 static cudaStream_t graph_stream;
 
 void hook_begin(const char *argument) { (void)argument; }
+void hook_upload(void *device, const void *host, size_t bytes) {
+  MUST(cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice));
+  MUST(cudaDeviceSynchronize()); /* from pageable memory the copy may end after the call */
+}
 void hook_download(void *host, const void *device, size_t bytes) {
   MUST(cudaDeviceSynchronize());
   MUST(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
@@ -47,5 +51,6 @@ void hook_no_driver(void) {}
 void hook_break(int error) { (void)error; }
 unsigned long hook_side_work(void) { return 0; }
 unsigned long hook_synchronous(void) { return 0; }
+unsigned long hook_allocations(void) { return 0; }
 size_t hook_damage(void) { return 0; }
 size_t hook_held(void) { return 0; }

@@ -11,6 +11,7 @@ extern "C" {
 
 struct CUstream_st;
 void hook_begin(const char *argument); /* sim: the schedule */
+void hook_upload(void *device, const void *host, size_t bytes); /* waits */
 void hook_download(void *host, const void *device, size_t bytes); /* waits for all work */
 struct CUstream_st *hook_stream(int k);                           /* k = 0, 1: two streams */
 /* Records what is put on the stream instead of running it; then runs the record any number of times, and waits. */
@@ -29,6 +30,7 @@ void hook_no_driver(void);
 void hook_break(int error);     /* the device broke: every call fails with this; 0 mends it */
 unsigned long hook_side_work(void);   /* launches on streams of the plan's own so far */
 unsigned long hook_synchronous(void); /* allocations and waits so far */
+unsigned long hook_allocations(void); /* of device and pinned memory so far, and their ends */
 size_t hook_damage(void);       /* allocations so far with bytes behind them that were written */
 size_t hook_held(void);         /* bytes of device and pinned memory */
 

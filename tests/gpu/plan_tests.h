@@ -53,6 +53,8 @@ void test_pairs_kernel(void);
 void test_refusals(void);
 void test_reports(void);
 void test_reshape(void);
+void test_reshape_in_place(void);
+void test_reshape_told(void);
 void test_running(void);
 void test_samples(void);
 void test_skipping(void);
@@ -114,7 +116,7 @@ static inline void network_add_values(struct network *n, const char *name, const
   const struct guarded *g = &n->host[k].memory;
   size_t offset = (uintptr_t)g->data % 256;
   CHECK(actscope_cuda_allocate(&n->device[k], g->bytes + offset) == 0);
-  CHECK(actscope_cuda_upload_now((char *)n->device[k] + offset, g->data, g->bytes) == 0);
+  hook_upload((char *)n->device[k] + offset, g->data, g->bytes);
   n->there[k].data = (char *)n->device[k] + offset + ((const char *)t->data - (const char *)g->data);
 }
 static inline void network_add(struct network *n, enum data_kind kind, actscope_dtype dtype, uint64_t samples, uint64_t features,

@@ -27,14 +27,14 @@ void test_order_of_pairs(void) {
     layer->columns = (struct column *)(at + 4096);
     layer->list = (uint32_t *)(layer->columns + d), layer->order = layer->list + d;
     layer->pairs_wanted = 1;
-    CHECK(actscope_cuda_upload_now(layer->columns, columns, d * sizeof *columns) == 0);
+    hook_upload(layer->columns, columns, d * sizeof *columns);
     for (size_t s = 0; s < 4; ++s)
       for (size_t q = 0; q < 4; ++q) {
         const struct cuda_clock clock = {sequences[q], 1, 0};
         struct random_permutation order;
         uint64_t wrong = 0;
         layer->seed = seeds[s];
-        CHECK(actscope_cuda_upload_now(at + 1024, &clock, sizeof clock) == 0);
+        hook_upload(at + 1024, &clock, sizeof clock);
         CHECK(actscope_cuda_select(&t, hook_stream(0)) == 0);
         hook_download(list, layer->list, d * sizeof *list);
         pairs_permutation(&order, d, seeds[s], sequences[q] - 1);
@@ -69,7 +69,7 @@ void test_large_tensor(void) {
   actscope_options o = cuda_options();
   o.statistics = ACTSCOPE_PROFILE | ACTSCOPE_DISTINCT | ACTSCOPE_HEALTH, o.threads = 0;
   CHECK(actscope_cuda_allocate(&device, bytes) == 0);
-  CHECK(actscope_cuda_upload_now(device, host, bytes) == 0);
+  hook_upload(device, host, bytes);
   there.data = device;
   for (int k = 0; k < 2; ++k) {
     actscope_plan *p = NULL;

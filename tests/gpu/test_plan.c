@@ -29,7 +29,7 @@ actscope_plan *plan_of(const struct network *n, const actscope_options *o) {
   unsigned char *pattern = malloc(bytes + 2 * GUARD);
   memset(pattern, l->poison, bytes + 2 * GUARD);
   CHECK(actscope_cuda_allocate(&memory, bytes + 2 * GUARD) == 0);
-  CHECK(actscope_cuda_upload_now(memory, pattern, bytes + 2 * GUARD) == 0);
+  hook_upload(memory, pattern, bytes + 2 * GUARD);
   free(pattern);
   l->memory = memory;
   if (bytes) CHECK_STATUS(actscope_plan_bind(p, l->memory + GUARD, bytes), ACTSCOPE_OK);
@@ -259,6 +259,7 @@ int main(int argc, char **argv) {
                {"windows", test_windows, 0},           {"history", test_history, 0},
                {"alarm", test_alarm, 0},               {"graph", test_graph, 0},
                {"own options", test_own_options, 0},   {"reshape", test_reshape, 0},
+               {"reshape in place", test_reshape_in_place, 0}, {"reshape, told", test_reshape_told, 0},
                {"memory", test_memory, 0},             {"graph failures", test_graph_failures, 1},
                {"running", test_running, 1},           {"failing calls", test_failing_calls, 1},
                {"broken device", test_broken_device, 1}};

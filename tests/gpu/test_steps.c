@@ -111,6 +111,98 @@ void test_own_options(void) {
   network_free(n);
 }
 
+/* Once the workspace holds the larger shapes, a change of shapes allocates nothing and waits for nothing of the caller's. The other
+ * shapes are those of a short batch, at the same addresses. */
+void test_reshape_in_place(void) {
+  struct network *whole = network_new(), *part = network_new(), *n[2] = {whole, part};
+  int64_t shapes[8][2];
+  for (int i = 0; i < 8; ++i) network_add(whole, DATA_FACTORS, types[i % 6], 20, (uint64_t)(5 + i), LAYOUT_ROWS);
+  *part = *whole;
+  for (int i = 0; i < 8; ++i) {
+    shapes[i][0] = 7 + i % 3, shapes[i][1] = whole->here[i].shape[1];
+    part->layers[i].shape = part->here[i].shape = part->there[i].shape = shapes[i];
+  }
+  for (int graph = 0; graph < 2; ++graph) {
+    actscope_options o = cuda_options();
+    o.statistics = ACTSCOPE_ALL, o.graph = graph;
+    actscope_layer_report *want[2] = {cpu_reports(whole, o), cpu_reports(part, o)}, r;
+    actscope_plan *p = own_plan_of(whole, &o), *other = own_plan_of(whole, &o);
+    CHECK_STATUS(actscope_plan_enqueue(other, whole->there, 8, NULL), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_wait(other), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_enqueue(p, whole->there, 8, hook_stream(0)), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+    for (int round = 1; round < 5; ++round) {
+      const int before = hook_order(HOOK_LATE), k = round % 2;
+      CHECK_STATUS(actscope_plan_enqueue(other, whole->there, 8, NULL), ACTSCOPE_OK);
+      const unsigned long allocations = hook_allocations();
+      CHECK_STATUS(actscope_plan_reshape(p, n[k]->layers, 8), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_report(p, 0, &r), ACTSCOPE_NOT_READY);
+      const int large = hook_sim() && round > 1; /* the workspace holds either */
+      if (large) CHECK(actscope_plan_poll(other) == ACTSCOPE_NOT_READY && hook_allocations() == allocations);
+      CHECK_STATUS(actscope_plan_enqueue(p, n[k]->there, 8, hook_stream(0)), ACTSCOPE_OK);
+      if (large) CHECK(hook_allocations() == allocations);
+      CHECK_STATUS(actscope_plan_wait(other), ACTSCOPE_OK);
+      hook_order(before);
+      check_all(p, n[k], want[k]);
+      CHECK_STATUS(actscope_plan_report(p, 3, &r), ACTSCOPE_OK);
+      CHECK(r.sequence == (uint64_t)round + 1);
+    }
+    plan_end(p);
+    plan_end(other);
+    free(want[0]), free(want[1]);
+  }
+  free(part); /* nothing in it is its own */
+  network_free(whole);
+}
+
+/* What is told of single features, and CKA, are as large as the shapes: held in another size, and counted in that size. */
+void test_reshape_told(void) {
+  struct network *n[2] = {network_new(), network_new()};
+  for (int i = 0; i < 5; ++i) {
+    network_add(n[0], DATA_FACTORS, types[i], 12, (uint64_t)(15 + 30 * i), LAYOUT_ROWS);
+    network_add(n[1], DATA_FACTORS, types[i], 3, (uint64_t)(40 + 3 * i), LAYOUT_ROWS); /* too few for CKA */
+  }
+  actscope_options o = cuda_options();
+  o.statistics = ACTSCOPE_CORRELATION | ACTSCOPE_CKA;
+  o.correlation = ACTSCOPE_CORRELATION_EXACT, o.pair_functionals = ACTSCOPE_PAIRS_ALL;
+  actscope_memory memory;
+  CHECK_STATUS(actscope_memory_usage(0, &memory), ACTSCOPE_OK);
+  const uint64_t held = memory.device_held_bytes;
+  actscope_plan *p = own_plan_of(n[0], &o);
+  for (int round = 0; round < 4; ++round) {
+    const int k = round % 2;
+    actscope_options here = o;
+    here.device = ACTSCOPE_DEVICE_CPU;
+    actscope_plan *q = own_plan_of(n[k], &here);
+    CHECK_STATUS(actscope_plan_reshape(p, n[k]->layers, 5), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_enqueue(p, n[k]->there, 5, hook_stream(0)), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_wait(p), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_enqueue(q, n[k]->here, 5, NULL), ACTSCOPE_OK);
+    for (size_t i = 0; i < 5; ++i) {
+      const uint64_t d = 15 + 30 * i > 40 + 3 * i ? 15 + 30 * i : 40 + 3 * i, features = k ? 40 + 3 * i : 15 + 30 * i;
+      float got[200], want[200];
+      CHECK(d <= 200);
+      CHECK_STATUS(actscope_plan_feature_correlations(p, i, got, NULL, features), ACTSCOPE_OK);
+      CHECK_STATUS(actscope_plan_feature_correlations(q, i, want, NULL, features), ACTSCOPE_OK);
+      for (uint64_t f = 0; f < features; ++f)
+        note(fabs(got[f] - want[f]) <= 4e-6 || (isnan(got[f]) && isnan(want[f])), __LINE__, "%s: feature %llu: %.9g, not %.9g", n[k]->names[i],
+             (unsigned long long)f, got[f], want[f]);
+    }
+    double matrix[2][25];
+    CHECK_STATUS(actscope_plan_cka(p, matrix[0], 5), ACTSCOPE_OK);
+    CHECK_STATUS(actscope_plan_cka(q, matrix[1], 5), ACTSCOPE_OK);
+    for (int e = 0; e < 25; ++e)
+      note(fabs(matrix[0][e] - matrix[1][e]) <= 1e-4 || (isnan(matrix[0][e]) && isnan(matrix[1][e])), __LINE__, "CKA %d: %.9g, not %.9g", e,
+           matrix[0][e], matrix[1][e]);
+    plan_end(q);
+  }
+  plan_end(p);
+  CHECK_STATUS(actscope_memory_usage(0, &memory), ACTSCOPE_OK);
+  note(memory.device_held_bytes == held, __LINE__, "%llu bytes of device memory are counted, not %llu", (unsigned long long)memory.device_held_bytes,
+       (unsigned long long)held);
+  network_free(n[0]), network_free(n[1]);
+}
+
 void test_reshape(void) {
   struct network *n[2] = {network_new(), network_new()};
   for (int i = 0; i < 8; ++i) {

@@ -399,6 +399,28 @@ class TestPlan(unittest.TestCase):
         with self.assertRaises(actscope.InvalidArgumentError):
             plan.poll()
 
+    def test_reshape(self):
+        whole = {"x": activations(16, 8), "y": activations(16, 3, 2)}
+        layers = [(name, "float32", a.shape, "gradient") for name, a in whole.items()]
+        with actscope.Plan(layers, threads=1) as plan:
+            for samples in (16, 5, 16):
+                part = {name: a[:samples] for name, a in whole.items()}
+                plan.reshape([(name, "float32", a.shape, "gradient") for name, a in part.items()])
+                plan.enqueue(list(part.values()))
+                for i, a in enumerate(part.values()):
+                    got, want = plan.report(i), actscope.report(a)["layers"][0]
+                    self.assertEqual(got["shape"], list(a.shape))
+                    self.assertEqual((got["profile"], got["correlation"]), (want["profile"], want["correlation"]))
+            for other in (layers[:1], layers[::-1], [layer[:3] for layer in layers]):
+                with self.assertRaisesRegex(actscope.InvalidArgumentError, "other layers than the plan's: x, y"):
+                    plan.reshape(other)
+            with self.assertRaisesRegex(actscope.InvalidArgumentError, "y: .*shape"):
+                plan.reshape([layers[0], ("y", "float32", (16, -3), "gradient")])
+            plan.enqueue(list(whole.values()))  # as it was
+            self.assertEqual(plan.report(1)["shape"], [16, 3, 2])
+        with self.assertRaises(actscope.InvalidArgumentError):
+            plan.reshape(layers)
+
     def test_lent_workspace(self):
         x = activations(16, 8)
         with actscope.Plan([("x", "float32", x.shape)]) as plan:

@@ -11,6 +11,10 @@ void hook_begin(const char *argument) {
   if (argument) simt::options.seed = strtoull(argument, nullptr, 10);
   if (simt::options.seed > 1) simt::runtime.order = simt::Order::random;
 }
+void hook_upload(void *device, const void *host, size_t bytes) {
+  simt::drain();
+  memcpy(device, host, bytes);
+}
 void hook_download(void *host, const void *device, size_t bytes) {
   simt::drain();
   memcpy(host, device, bytes);
@@ -48,6 +52,7 @@ void hook_no_driver(void) { simt::runtime.no_driver = true; }
 void hook_break(int error) { simt::runtime.sticky = cudaError_t(error); }
 unsigned long hook_side_work(void) { return simt::runtime.side_work; }
 unsigned long hook_synchronous(void) { return simt::runtime.synchronous; }
+unsigned long hook_allocations(void) { return simt::runtime.allocations; }
 size_t hook_damage(void) { return simt::runtime.damaged; }
 size_t hook_held(void) { return simt::runtime.held; }
 }

@@ -23,11 +23,13 @@ static cudaError_t allocate(void **p, size_t bytes, cudaMemoryType type) {
   std::lock_guard<std::mutex> guard(lock);
   memory[static_cast<char *>(*p)] = {bytes ? bytes : 1, type};
   runtime.held += bytes;
+  ++runtime.allocations;
   return cudaSuccess;
 }
 static cudaError_t release(void *p) {
   if (runtime.captures) return cudaErrorStreamCaptureUnsupported;
   drain();  // as the real one: it waits
+  ++runtime.allocations;
   {
     std::lock_guard<std::mutex> guard(lock);
     auto at = memory.find(static_cast<char *>(p));

@@ -85,11 +85,12 @@ struct Runtime {
   bool no_driver = false;                 // there is no GPU
   Order order = Order::program;           // SIMT_ORDER
   int captures = 0;                       // under way: what a capture forbids fails
-  unsigned long side_work = 0;            // so far
+  unsigned long side_work = 0;            // launches on side streams so far
   long fail_at = 0;                       // the n-th call from now on fails ..
   cudaError_t fail_with = cudaSuccess;    // .. with this
   cudaError_t sticky = cudaSuccess;       // what a kernel broke
   unsigned long synchronous = 0;          // allocations and waits so far: what a capture forbids
+  unsigned long allocations = 0;          // and their ends, so far
   size_t held = 0;                        // bytes allocated
   size_t damaged = 0;                     // allocations freed so far with bytes behind them that were written
 };
@@ -99,6 +100,7 @@ cudaError_t forbidden();                                     // capture forbids 
 cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> work);
 cudaError_t drain();                                         // all there is
 void callers_stream(cudaStream_t stream);                    // no side stream
+bool is_side(cudaStream_t stream);
 void allow_dynamic(const void *kernel, int bytes);
 
 struct Asynchronous;  // of a block: copies and products under way (hopper.cpp)
@@ -175,6 +177,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t dynamic, 
     return run(reinterpret_cast<const void *>(kernel), grid, block, dynamic,
                [](void *c) { std::apply(static_cast<Call *>(c)->kernel, static_cast<Call *>(c)->args); }, &call);
   };
+  runtime.side_work += is_side(stream);
   return submit(stream, go);
 }
 

@@ -118,11 +118,15 @@ static Stream &of(cudaStream_t stream) {
 static Event &of(cudaEvent_t event) { return *reinterpret_cast<Event *>(event); }
 void callers_stream(cudaStream_t stream) { of(stream).side = false; }
 
+bool is_side(cudaStream_t stream) {
+  const Stream &s = of(stream);
+  return s.capture ? &s != s.capture->origin : s.side;
+}
+
 cudaError_t submit(cudaStream_t stream, std::function<cudaError_t()> go) {
   cudaError_t e = entered();
   if (e != cudaSuccess) return e;
   Stream &s = of(stream);
-  runtime.side_work += s.capture ? &s != s.capture->origin : s.side;
   if (s.capture) {
     s.capture->nodes.push_back({std::move(go), s.last_nodes, &s != s.capture->origin});
     s.last_nodes = {s.capture->nodes.size() - 1};
