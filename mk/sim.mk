@@ -79,7 +79,7 @@ $(B)/sim/plain/streams: $(B)/sim/plain/examples/streams.o $(SIM_LINK)
 	$(Q)$(CXX) -fopenmp $^ -o $@ -pthread -lm
 -include $(shell find $(B)/sim -name '*.d' 2>/dev/null)
 
-.PHONY: test-sim test-sim-asan test-sim-tsan test-sim-mutation
+.PHONY: test-sim test-sim-asan test-sim-asan-plan test-sim-tsan test-sim-mutation
 # The longest programs first.
 # One plan on a device with the shared memory of 8.6, 8.9 and 12.0, of what has kernels of its own there.
 ## test-sim: the kernels' own source on the CPU, in three schedules
@@ -88,11 +88,15 @@ test-sim: $(B)/sim/plain/digits $(B)/sim/plain/streams $(B)/sim/plain/faults $(B
 	  "env SIM_SMALL=1 ACTSCOPE_CORRELATION_KERNEL=wgmma $(B)/sim/plain/plan 11 $(SIM_PAIRS)" $(SIM_SEEDS:%="env SIM_SMALL=1 $(B)/sim/plain/test %") \
 	  "$(B)/sim/plain/actscope-bench --smoke --device cuda" "tests/sim/examples $(B)/sim/plain" $(B)/sim/plain/faults
 
-## test-sim-asan: the same under AddressSanitizer and UndefinedBehaviorSanitizer, large sizes where small ones do not go
+## test-sim-asan: the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, large sizes where small ones do not go
 test-sim-asan: $(B)/sim/asan/faults $(B)/sim/asan/test
 	$(Q)tests/sim/run "env SIM_SMALL=1 $(B)/sim/asan/test 0" "$(B)/sim/asan/test 0 $(SIM_LARGE)" $(B)/sim/asan/faults
 
-## test-sim-tsan: the same under ThreadSanitizer, small sizes, two workers
+## test-sim-asan-plan: the plan on sim's device under both, small sizes (6 minutes; not part of test)
+test-sim-asan-plan: $(B)/sim/asan/plan
+	$(Q)SIM_SMALL=1 tests/sim/run "$(B)/sim/asan/plan 0"
+
+## test-sim-tsan: the kernels under ThreadSanitizer, small sizes, two workers
 test-sim-tsan: $(B)/sim/tsan/faults $(B)/sim/tsan/test
 	$(Q)SIM_SMALL=1 SIMT_WORKERS=2 tests/sim/run "$(B)/sim/tsan/test 0 0/2" "$(B)/sim/tsan/test 0 1/2" $(B)/sim/tsan/faults
 
