@@ -87,6 +87,17 @@ static actscope_status opened(actscope_plan *p, int error) {
   close_state(p);
   return status;
 }
+/* The end of either way to open, where all else is there. */
+static actscope_status begun(actscope_plan *p, int error, int before) {
+  struct cuda_state *s = p->state;
+  if (!error) error = fork_make(s);
+  if (!error) {
+    point(p, s);
+    error = start(p, s);
+  }
+  actscope_cuda_leave(before);
+  return opened(p, error);
+}
 
 static actscope_status open_state(actscope_plan *p) {
   struct cuda_state *s = actscope_memory_allocate(actscope_cuda_state_bytes(p));
@@ -112,13 +123,7 @@ static actscope_status open_state(actscope_plan *p) {
   s->words = words;
   if (!error) error = actscope_cuda_stream_create(&s->own);
   if (!error) error = actscope_cuda_event_create(&s->event);
-  if (!error) error = fork_make(s);
-  if (!error) {
-    point(p, s);
-    error = start(p, s);
-  }
-  actscope_cuda_leave(before);
-  return opened(p, error);
+  return begun(p, error, before);
 }
 
 /* The layers have other shapes. What the plan holds serves again when it has the size that they need, which it has unless what is
@@ -145,13 +150,7 @@ static actscope_status reopen_state(actscope_plan *p) {
   memset(s->waves, 0, p->count * sizeof *s->waves);
   memset(s->reports, 0, s->pinned_bytes);
   actscope_cuda_place_layers(p, s);
-  if (!error) error = fork_make(s);
-  if (!error) {
-    point(p, s);
-    error = start(p, s);
-  }
-  actscope_cuda_leave(before);
-  return opened(p, error);
+  return begun(p, error, before);
 }
 
 static void *allocate(actscope_plan *p, uint64_t bytes) {
