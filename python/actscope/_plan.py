@@ -78,7 +78,7 @@ class Plan:
     def reshape(self, layers: Iterable[Tuple[Any, ...]]) -> None:
         """Plans anew for the same layers, named in the same order, with other shapes or dtypes, such as the short last batch of an
         epoch: nothing happens when they are the plan's own, and the workspace stays when it is large enough. Windows begin anew,
-        reports are gone. On an error the plan is as it was."""
+        reports are gone. On an error the plan is as it was, unless a GPU refused the plan's own memory."""
         self._alive()
         listed, roles = _listed(layers)
         if [name for name, *_ in listed] != [name for name, *_ in self._layers] or roles != self._roles:
